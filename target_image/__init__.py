@@ -1,0 +1,1 @@
+"""The containerized iSCSI target and its client."""

@@ -1,0 +1,80 @@
+"""How much may be promised. The decision is pure; `Capacity` only gathers its numbers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from target_image.agent import wire
+from target_image.agent.errors import NoSpace
+from target_image.agent.ledger import Ledger
+from target_image.agent.settings import Settings
+from target_image.agent.stores import Space, Store
+
+ALLOCATED_TTL_S = 5.0
+"""Adding up what all files take costs a stat each, so the sum is kept this long."""
+
+
+def measure(
+    space: Space, *, promised_bytes: int, allocated_bytes: int, ratio: float, reserve_bytes: int
+) -> wire.Capacity:
+    """What is left to promise: `ratio` times the space that volumes have or could have, less what is promised."""
+    usable_bytes = max(0, space.free_bytes + allocated_bytes - reserve_bytes)
+    return wire.Capacity(
+        total_bytes=space.total_bytes,
+        free_bytes=space.free_bytes,
+        promised_bytes=promised_bytes,
+        available_bytes=max(0, int(usable_bytes * ratio) - promised_bytes),
+        overcommit_ratio=ratio,
+    )
+
+
+class Capacity:
+    """Admission: no volume is promised that would not fit."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, store: Store) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._store = store
+        self._mutex = threading.Lock()
+        self._allocated_bytes = 0
+        self._allocated_at = float("-inf")
+
+    def now(self) -> wire.Capacity:
+        return measure(
+            self._store.space(),
+            promised_bytes=self._ledger.promised_bytes(),
+            allocated_bytes=self._allocated(),
+            ratio=self._settings.overcommit_ratio,
+            reserve_bytes=self._settings.reserve_bytes,
+        )
+
+    @contextmanager
+    def admit(self, id: str, size_bytes: int, *, needed_now_bytes: int = 0) -> Iterator[None]:
+        """Hold the door while a promise of so many more bytes is written into the ledger. Raises NoSpace.
+
+        `needed_now_bytes` is what will be allocated at once: it has to be free now, whatever the ratio.
+        """
+        with self._mutex:
+            found = self.now()
+            free_bytes = max(0, found.free_bytes - self._settings.reserve_bytes)
+            if size_bytes > found.available_bytes:
+                raise NoSpace(
+                    f"volume {id} asks for {size_bytes} bytes and {found.available_bytes} may still be promised "
+                    f"({found.promised_bytes} are, at an overcommit ratio of {found.overcommit_ratio:g}): "
+                    "ask for less, delete volumes, or add space"
+                )
+            if needed_now_bytes > free_bytes:
+                raise NoSpace(
+                    f"volume {id} needs {needed_now_bytes} bytes at once and {free_bytes} are free: "
+                    "delete volumes, or add space"
+                )
+            yield
+
+    def _allocated(self) -> int:
+        if time.monotonic() - self._allocated_at > ALLOCATED_TTL_S:
+            self._allocated_bytes = sum(self._store.allocated_bytes(volume.id) for volume in self._ledger.volumes())
+            self._allocated_at = time.monotonic()
+        return self._allocated_bytes

@@ -1,0 +1,163 @@
+"""From what was downloaded to a sparse raw file. The content is hostile: every step has its bounds."""
+
+from __future__ import annotations
+
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from target_image.agent import qcow2, shell
+from target_image.agent.download import CHUNK_BYTES, Progress, Stopped
+from target_image.agent.errors import CommandFailed, ImageFailed
+from target_image.agent.wire import ImageFormat
+
+XZ_MEMORY_BYTES = 256 * 2**20
+"""xz -9 needs 65 MiB to unpack; a file that asks for more than this is refused."""
+
+BLOCK_BYTES = 4096
+_ZEROS = bytes(CHUNK_BYTES)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    max_bytes: int
+    memory_bytes: int
+    timeout_s: float
+
+
+def packing(url: str) -> str:
+    """ "gz", "xz" or "" by the end of the URL's path."""
+    path = url.partition("#")[0].partition("?")[0].lower()
+    return next((suffix for suffix in ("gz", "xz") if path.endswith(f".{suffix}")), "")
+
+
+def unpack(packed: Path, packing: str, output: Path, bounds: Bounds, progress: Progress, stopping: Stopping) -> None:
+    """Unpack a .gz or .xz file into a sparse one. Raises ImageFailed for a bomb or a broken file, or Stopped."""
+    packed_bytes = packed.stat().st_size
+    try:
+        with packed.open("rb") as source, output.open("wb") as file:
+            length = 0
+            for chunk in _unpacked(source, packing):
+                if stopping():
+                    raise Stopped
+                length += len(chunk)
+                if length > bounds.max_bytes:
+                    raise ImageFailed(
+                        f"the image unpacks to more than {bounds.max_bytes} bytes (--image-max-bytes): refused"
+                    )
+                _write_sparse(file, chunk)
+                progress(source.tell(), packed_bytes)
+            file.truncate(length)
+    except (zlib.error, lzma.LZMAError, EOFError) as error:
+        raise ImageFailed(f"the image is not a whole .{packing} file: {error}") from error
+
+
+def to_raw(image: Path, format: ImageFormat, output: Path, bounds: Bounds) -> int:
+    """Make `output` the image as a sparse raw disk of so many bytes; `image` may be moved. Raises ImageFailed."""
+    with image.open("rb") as file:
+        head = file.read(qcow2.HEADER_BYTES)
+    if format is ImageFormat.QCOW2:
+        return _from_qcow2(image, head, output, bounds)
+    if head.startswith(qcow2.MAGIC):
+        raise ImageFailed(
+            f"the image is said to be {format.value}, but its content is qcow2: a disk of those bytes would not boot; "
+            "give format qcow2"
+        )
+    size_bytes = image.stat().st_size
+    if size_bytes == 0:
+        raise ImageFailed("the image is empty")
+    image.rename(output)
+    return size_bytes
+
+
+Stopping = Callable[[], bool]
+
+
+def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds) -> int:
+    try:
+        header = qcow2.read(head)
+    except qcow2.Refused as error:
+        raise ImageFailed(f"the image is refused: {error}") from error
+    if header.virtual_size_bytes > bounds.max_bytes:
+        raise ImageFailed(
+            f"the image is refused: its virtual size is {header.virtual_size_bytes} bytes, "
+            f"and at most {bounds.max_bytes} are taken (--image-max-bytes)"
+        )
+    limits = shell.Limits(
+        address_space_bytes=bounds.memory_bytes, file_size_bytes=bounds.max_bytes, cpu_s=int(bounds.timeout_s)
+    )
+    # The formats are named, so that nothing is guessed from content; the process dies with this thread.
+    argv = ["setpriv", "--pdeathsig", "KILL", "--"]
+    argv += ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "-S", "4k", str(image), str(output)]
+    try:
+        shell.run(argv, timeout_s=bounds.timeout_s, limits=limits)
+    except CommandFailed as error:
+        raise ImageFailed(f"the image could not be converted: {error.detail}") from error
+    size_bytes = output.stat().st_size
+    # qemu-img rounds a raw file up to whole sectors.
+    if not header.virtual_size_bytes <= size_bytes < header.virtual_size_bytes + 512:
+        raise ImageFailed(f"the image became {size_bytes} bytes, and its header says {header.virtual_size_bytes}")
+    return size_bytes
+
+
+class _Source(Protocol):
+    def read(self, size: int, /) -> bytes: ...
+
+
+class _File(Protocol):
+    def write(self, data: bytes, /) -> int: ...
+    def seek(self, offset: int, whence: int, /) -> int: ...
+
+
+def _unpacked(source: _Source, packing: str) -> Iterator[bytes]:
+    """The unpacked bytes in chunks of at most CHUNK_BYTES, whatever the ratio: memory stays bounded."""
+    return _gunzip(source) if packing == "gz" else _unxz(source)
+
+
+def _gunzip(source: _Source) -> Iterator[bytes]:
+    """gzip members one after the other (RFC 1952 section 2.2); zeros after the last are padding."""
+    data = source.read(CHUNK_BYTES)
+    while data:
+        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        while not member.eof:
+            chunk = member.decompress(data, CHUNK_BYTES)
+            data = member.unconsumed_tail
+            if chunk:
+                yield chunk
+            if not data and not member.eof:
+                data = source.read(CHUNK_BYTES)
+                if not data and not chunk:
+                    raise EOFError("it ends too early")
+        data = (member.unused_data or source.read(CHUNK_BYTES)).lstrip(b"\0")
+
+
+def _unxz(source: _Source) -> Iterator[bytes]:
+    data = source.read(CHUNK_BYTES)
+    while data:
+        stream = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
+        while not stream.eof:
+            chunk = stream.decompress(data, CHUNK_BYTES)
+            if chunk:
+                yield chunk
+            data = b""
+            if stream.needs_input and not stream.eof:
+                data = source.read(CHUNK_BYTES)
+                if not data:
+                    raise EOFError("it ends too early")
+        data = (stream.unused_data or source.read(CHUNK_BYTES)).lstrip(b"\0")
+
+
+def _write_sparse(file: _File, chunk: bytes) -> None:
+    """Write, leaving a hole wherever a whole block is zeros."""
+    if chunk == _ZEROS[: len(chunk)]:
+        file.seek(len(chunk), 1)
+        return
+    for start in range(0, len(chunk), BLOCK_BYTES):
+        block = chunk[start : start + BLOCK_BYTES]
+        if block == _ZEROS[: len(block)]:
+            file.seek(len(block), 1)
+        else:
+            file.write(block)

@@ -1,0 +1,70 @@
+"""What LIO needs of the host, and the claim to be the only one who manages it there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+from target_image.agent import shell
+from target_image.agent.errors import CommandFailed, EngineFailed
+
+CONFIGFS = Path("/sys/kernel/config")
+LIO = CONFIGFS / "target"
+STATE_DIR = Path("/etc/target")
+"""rtslib refuses to work without it."""
+
+
+def import_rtslib() -> Any:
+    """rtslib-fb, the only import of it. Raises EngineFailed."""
+    try:
+        import rtslib_fb
+    except (ImportError, OSError) as error:
+        raise EngineFailed(
+            f"the LIO engine needs rtslib-fb and libudev ({error}): install lundock[lio] and the package libudev1"
+        ) from error
+    return rtslib_fb
+
+
+def missing() -> str:
+    """What the host or the container lacks, with the way to get it; empty where nothing is missing."""
+    if os.geteuid() != 0:
+        return "root (run the container with --user 0 --privileged)"
+    if not CONFIGFS.is_mount():
+        return (
+            f"configfs at {CONFIGFS} (on the host: mount -t configfs configfs {CONFIGFS}; "
+            f"for a container: --privileged -v {CONFIGFS}:{CONFIGFS})"
+        )
+    if not LIO.is_dir():
+        try:
+            shell.run(["modprobe", "target_core_mod"], timeout_s=30)
+        except CommandFailed as error:
+            return (
+                f"the kernel module target_core_mod ({error.stderr.strip()}; on the host: modprobe target_core_mod; "
+                "for a container: -v /lib/modules:/lib/modules:ro)"
+            )
+    if not os.access(LIO, os.W_OK):
+        return f"the right to write to {LIO} (run the container with --privileged)"
+    return ""
+
+
+def make_state_folders() -> None:
+    """rtslib's, and the one in which the kernel keeps persistent reservations that shall survive a power failure.
+
+    Without `pr` in its dbroot the kernel refuses to register such a reservation (APTPL) with NOT READY. It looks in the
+    host's file system, whatever container the agent is in.
+    """
+    STATE_DIR.mkdir(parents=True, exist_ok=True)
+    (Path((LIO / "dbroot").read_text().strip()) / "pr").mkdir(parents=True, exist_ok=True)
+
+
+def lock() -> int:
+    """A descriptor that keeps other agents off this host's LIO, in whatever container. Raises EngineFailed."""
+    descriptor = os.open(LIO, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise EngineFailed("another agent manages LIO on this host: one host has one; stop the other one") from error
+    return descriptor

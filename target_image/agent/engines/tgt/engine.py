@@ -1,0 +1,253 @@
+"""The tgt engine: targets in one or several tgtd processes, all in user space.
+
+What was applied is remembered, so that a change asks tgtd only for the difference and the cost of a call
+does not grow with the number of targets: tgtd can show one target's LUNs only together with everyone
+else's. `audit` reads all of it back, once after a replay and then now and again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from target_image.agent import addresses
+from target_image.agent.engines import EngineCapabilities, LiveSession, TargetState
+from target_image.agent.engines.tgt import plan, show
+from target_image.agent.engines.tgt.daemon import POLL_S, Daemon
+from target_image.agent.engines.tgt.ipc import ANY_TID, Code, Mode, Op, Request, TgtRefused
+from target_image.agent.errors import EngineDown, EngineFailed, Invalid
+from target_image.agent.settings import Settings
+
+END_SESSIONS_TIMEOUT_S = 5.0
+SHOW_ALL_ABOVE = 16
+"""From this many targets on, one `show` of everything is cheaper than a `show conn` for each."""
+
+
+class TgtEngine:
+    """See engines.Engine. One lock per export is the caller's business; different targets may go in parallel."""
+
+    name = "tgt"
+    capabilities = EngineCapabilities(
+        grow="detached",
+        mutual_chap=True,
+        access_by_initiator=True,
+        access_by_network=True,
+        access_by_both=False,
+        unmap=True,
+    )
+
+    def __init__(self, settings: Settings) -> None:
+        self._addresses = [address for address in settings.iscsi_addresses if addresses.usable(address)]
+        self._port = settings.iscsi_port
+        self._daemons = [
+            Daemon(
+                shard,
+                settings.run_dir,
+                [addresses.join(address, settings.iscsi_port + shard) for address in self._addresses],
+                settings.nop_interval_s,
+                settings.nop_count,
+            )
+            for shard in range(settings.shards)
+        ]
+        self._applied: dict[int, TargetState] = {}
+
+    # -- life cycle ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        for daemon in self._daemons:
+            daemon.start()
+
+    def open(self) -> None:
+        for daemon in self._daemons:
+            daemon.set_state("ready")
+
+    def stop(self) -> None:
+        with ThreadPoolExecutor(len(self._daemons)) as pool:
+            list(pool.map(Daemon.stop, self._daemons))
+        self._applied.clear()
+
+    def dead_shards(self) -> set[int]:
+        return {daemon.shard for daemon in self._daemons if not daemon.alive()}
+
+    def restart(self, shard: int) -> None:
+        self._applied = {tid: target for tid, target in self._applied.items() if target.shard != shard}
+        self._daemons[shard].start()
+
+    def ready(self) -> bool:
+        return all(daemon.ready() for daemon in self._daemons)
+
+    def portals(self, shard: int) -> list[str]:
+        return [
+            addresses.join(own, self._port + shard) for address in self._addresses for own in addresses.own(address)
+        ]
+
+    # -- targets ---------------------------------------------------------------------------------------
+
+    def apply(self, target: TargetState) -> None:
+        _check(target)
+        known = self._applied.pop(target.tid, None)
+        if known == target:
+            self._applied[target.tid] = target
+            return
+        if known is not None:
+            self._send_all(target, plan.change(plan.Observed.of(known), target))
+        else:
+            self._create(target)
+        self._read_back(target)
+        self._applied[target.tid] = target
+
+    def remove(self, target: TargetState) -> None:
+        self._applied.pop(target.tid, None)
+        gone = frozenset({Code.NO_TARGET})
+        deadline = time.monotonic() + END_SESSIONS_TIMEOUT_S
+        self._send(target, Request(Mode.TARGET, Op.UPDATE, target.tid, text="state=offline", tolerated=gone))
+        while True:
+            for session in self.sessions([target]):
+                self.end_session(target, session)
+            busy = frozenset({Code.NO_TARGET, Code.LUN_ACTIVE, Code.TARGET_ACTIVE})
+            self._send(target, Request(Mode.TARGET, Op.DELETE, target.tid, force=True, tolerated=busy))
+            if not self._exists(target):
+                break
+            if time.monotonic() > deadline:
+                raise EngineFailed(
+                    f"target {target.iqn} could not be removed: its commands did not end within "
+                    f"{END_SESSIONS_TIMEOUT_S:g} s; repeat the request, or look at the disk below"
+                )
+            time.sleep(POLL_S)
+        for name in () if target.chap is None else (target.chap.username, target.chap.mutual_username):
+            if name is not None:
+                self._send(target, plan.delete_account(name))
+
+    def targets(self, shard: int) -> set[str]:
+        return {shown.iqn for shown in self._show_all(shard)}
+
+    def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
+        """The targets that are not what was applied, after reading all of them back. They are forgotten."""
+        differing = []
+        for shard in {target.shard for target in targets}:
+            shown = {target.tid: target for target in self._show_all(shard)}
+            differing += [
+                target for target in targets if target.shard == shard and not _is(shown.get(target.tid), target)
+            ]
+        for target in differing:
+            self._applied.pop(target.tid, None)
+        return differing
+
+    # -- sessions --------------------------------------------------------------------------------------
+
+    def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
+        wanted = {target.tid: target for target in targets}
+        if len(wanted) > SHOW_ALL_ABOVE:
+            return [
+                session
+                for shard in {target.shard for target in wanted.values()}
+                for shown in self._show_all(shard)
+                if shown.tid in wanted
+                for session in _sessions(shown.iqn, shown.connections)
+            ]
+        gone = frozenset({Code.NO_TARGET})
+        return [
+            session
+            for target in wanted.values()
+            for session in _sessions(
+                target.iqn,
+                show.connections(self._send(target, Request(Mode.CONNECTION, Op.SHOW, target.tid, tolerated=gone))),
+            )
+        ]
+
+    def end_session(self, target: TargetState, session: LiveSession) -> None:
+        gone = frozenset({Code.NO_TARGET, Code.NO_SESSION, Code.NO_CONNECTION})
+        for connection in session.connections:
+            self._send(
+                target,
+                Request(Mode.CONNECTION, Op.DELETE, target.tid, sid=session.session, cid=connection, tolerated=gone),
+            )
+
+    def session_bytes(self, target: TargetState) -> dict[int, tuple[int, int]]:
+        """Bytes read and written by LUN, of the sessions that live now."""
+        return show.session_bytes(self._send(target, Request(Mode.TARGET, Op.STATS, target.tid)))
+
+    # -- how -------------------------------------------------------------------------------------------
+
+    def _send(self, target: TargetState, request: Request) -> str:
+        if target.shard >= len(self._daemons):
+            raise EngineFailed(
+                f"target {target.iqn} belongs to shard {target.shard}, and there are {len(self._daemons)}: "
+                "a volume keeps its shard, so start with at least as many --shards as before"
+            )
+        return self._daemons[target.shard].socket.send(request)
+
+    def _create(self, target: TargetState) -> None:
+        """Make it; where tgtd has it already, since an attempt broke off, change that. Asking first costs more."""
+        first, *rest = plan.create(target)
+        try:
+            self._send(target, first)
+        except TgtRefused as refused:
+            observed = self._observe(target) if refused.tgt_code == Code.TARGET_EXISTS else None
+            if observed is None:  # another tid has its IQN
+                raise EngineFailed(f"target {target.iqn} could not be set up: {refused.detail}") from refused
+            rest = list(plan.change(observed, target))
+        self._send_all(target, rest)
+
+    def _send_all(self, target: TargetState, requests: Iterable[Request]) -> None:
+        for request in requests:
+            try:
+                self._send(target, request)
+            except EngineDown:
+                raise
+            except EngineFailed as error:
+                raise EngineFailed(f"target {target.iqn} could not be set up: {error.detail}") from error
+
+    def _show_all(self, shard: int) -> list[show.ShownTarget]:
+        return show.targets(self._daemons[shard].socket.send(Request(Mode.TARGET, Op.SHOW, ANY_TID)))
+
+    def _exists(self, target: TargetState) -> bool:
+        gone = frozenset({Code.NO_TARGET})
+        return self._send(target, Request(Mode.TARGET, Op.SHOW, target.tid, tolerated=gone)) != ""
+
+    def _observe(self, target: TargetState) -> plan.Observed | None:
+        if not self._exists(target):
+            return None
+        shown = {other.tid: other for other in self._show_all(target.shard)}
+        return plan.Observed.shown(shown[target.tid]) if target.tid in shown else None
+
+    def _read_back(self, target: TargetState) -> None:
+        """Each LUN answers; tgtd's own words for the rest are read by `audit`."""
+        for lun in target.luns:
+            self._send(target, Request(Mode.DEVICE, Op.STATS, target.tid, lun=lun.lun))
+
+
+def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
+    if shown is None or shown.iqn != target.iqn or set(shown.luns) != {lun.lun for lun in target.luns}:
+        return False
+    luns_match = all(
+        (is_lun.path, is_lun.read_only, is_lun.online, is_lun.serial, is_lun.thin)
+        == (lun.path, lun.read_only, True, lun.serial, lun.thin)
+        for lun in target.luns
+        for is_lun in [shown.luns[lun.lun]]
+    )
+    observed = plan.Observed.shown(shown)
+    return luns_match and observed.acls == plan.acls(target) and observed.accounts == plan.accounts(target.chap)
+
+
+def _check(target: TargetState) -> None:
+    for lun in target.luns:
+        if "," in lun.path or "=" in lun.path:
+            raise Invalid(f"tgt cannot serve {lun.path}: rename it, a path may hold neither a comma nor an equals sign")
+
+
+def _sessions(iqn: str, connections: Sequence[show.ShownConnection]) -> list[LiveSession]:
+    by_session: dict[int, list[show.ShownConnection]] = {}
+    for connection in connections:
+        by_session.setdefault(connection.session, []).append(connection)
+    return [
+        LiveSession(
+            iqn=iqn,
+            session=number,
+            initiator=links[0].initiator,
+            addresses=tuple(link.address for link in links),
+            connections=tuple(link.connection for link in links),
+        )
+        for number, links in by_session.items()
+    ]

@@ -1,0 +1,196 @@
+"""What can go wrong in the agent, and how the API tells it.
+
+    AgentError
+    ├── SettingsError                  start refused: contradicting or unsafe settings
+    ├── LedgerError                    start refused: locked, from a newer version, unreadable
+    ├── CommandFailed                  a program ended badly (shell.py)
+    ├── Unauthorized          401
+    ├── NotFound              404
+    ├── Conflict              409
+    │   ├── IdentityConflict           the same id with another identity; repeating it never helps
+    │   ├── NameTaken                  an IQN or CHAP name belongs to another export
+    │   ├── InUse                      live sessions; listed
+    │   ├── StartGrace                 started a moment ago: no session yet does not mean unused
+    │   ├── VolumeExported             an export still serves the volume
+    │   └── NotReady                   what the request builds on is not ready
+    ├── PreconditionFailed    412      If-Match names another revision
+    ├── Invalid               422
+    │   ├── NotSupported               this engine or store cannot do it
+    │   └── UnknownImage               neither in the catalogue nor under /v1/images
+    ├── ImageFailed           424      the image could not be fetched, verified or converted
+    ├── PreconditionRequired  428      a change without If-Match
+    ├── StoreFailed           500
+    │   └── SourceChanged              the source of a copy was written meanwhile
+    ├── EngineFailed          503
+    │   └── EngineDown                 the engine's process does not answer
+    └── NoSpace               507
+
+`code` is stable and part of the API; `retryable` says whether repeating the same request can succeed
+without anyone changing it. A detail says what was attempted, on what, why it failed and what to do next,
+and never holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from target_image.agent import wire
+
+
+class AgentError(Exception):
+    """Any error of the agent that is told to a caller."""
+
+    code: ClassVar[str] = "internal"
+    title: ClassVar[str] = "The agent failed"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self, detail: str, *, sessions: Sequence[wire.Session] = (), retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.sessions = tuple(sessions)
+        self.retry_after_s = retry_after_s
+
+
+class SettingsError(AgentError):
+    code = "settings"
+    title = "The settings do not fit together"
+
+
+class LedgerError(AgentError):
+    code = "ledger"
+    title = "The ledger cannot be used"
+
+
+class CommandFailed(AgentError):
+    """A program ended with another exit code than 0, or took too long."""
+
+    code = "command-failed"
+    title = "A program failed"
+
+    def __init__(self, argv: Sequence[str], exit_code: int | None, stderr: str) -> None:
+        ending = "took too long and was stopped" if exit_code is None else f"ended with exit code {exit_code}"
+        super().__init__(f"{argv[0]} {ending}: {stderr.strip() or 'it said nothing'}")
+        self.argv = tuple(argv)
+        self.exit_code = exit_code
+        self.stderr = stderr
+
+
+class Unauthorized(AgentError):
+    code = "unauthorized"
+    title = "A bearer token is needed"
+    status = 401
+
+
+class NotFound(AgentError):
+    code = "not-found"
+    title = "There is no such thing"
+    status = 404
+
+
+class Conflict(AgentError):
+    code = "conflict"
+    title = "The request contradicts what is there"
+    status = 409
+
+
+class IdentityConflict(Conflict):
+    code = "identity-conflict"
+    title = "The id exists with another identity"
+
+
+class NameTaken(Conflict):
+    code = "name-taken"
+    title = "Another export has this name"
+
+
+class InUse(Conflict):
+    code = "in-use"
+    title = "Live sessions are in the way"
+    retryable = True
+
+
+class StartGrace(Conflict):
+    code = "start-grace"
+    title = "The target has just started"
+    retryable = True
+
+
+class VolumeExported(Conflict):
+    code = "volume-exported"
+    title = "The volume is exported"
+    retryable = True
+
+
+class NotReady(Conflict):
+    code = "not-ready"
+    title = "Something this builds on is not ready"
+    retryable = True
+
+
+class PreconditionFailed(AgentError):
+    code = "precondition-failed"
+    title = "It changed since it was read"
+    status = 412
+
+
+class Invalid(AgentError):
+    code = "invalid"
+    title = "The request makes no sense"
+    status = 422
+
+
+class NotSupported(Invalid):
+    code = "not-supported"
+    title = "This target cannot do that"
+
+
+class UnknownImage(Invalid):
+    code = "unknown-image"
+    title = "There is no such image"
+
+
+class PreconditionRequired(AgentError):
+    code = "precondition-required"
+    title = "A change needs If-Match"
+    status = 428
+
+
+class StoreFailed(AgentError):
+    code = "store-failed"
+    title = "The volume store failed"
+    retryable = True
+
+
+class SourceChanged(StoreFailed):
+    code = "source-changed"
+    title = "The source was written while it was copied"
+
+
+class ImageFailed(AgentError):
+    code = "image-failed"
+    title = "The image cannot be used"
+    status = 424
+    retryable = True
+
+
+class EngineFailed(AgentError):
+    code = "engine-failed"
+    title = "The iSCSI engine refused"
+    status = 503
+    retryable = True
+
+
+class EngineDown(EngineFailed):
+    code = "engine-down"
+    title = "The iSCSI engine does not answer"
+
+
+class NoSpace(AgentError):
+    code = "no-space"
+    title = "There is not enough space"
+    status = 507
+    retryable = True

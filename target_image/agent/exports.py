@@ -1,0 +1,285 @@
+"""The service of exports: ensure, get, change, remove; and their sessions. The ledger is always first."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import structlog
+
+from target_image.agent import naming, wire
+from target_image.agent.engines import Credentials, Engine, EngineCapabilities
+from target_image.agent.errors import (
+    IdentityConflict,
+    Invalid,
+    NotFound,
+    NotReady,
+    NotSupported,
+    PreconditionFailed,
+)
+from target_image.agent.ledger import Ledger, now
+from target_image.agent.locks import Locks, export_key, volume_key
+from target_image.agent.records import ExportRecord
+from target_image.agent.serving import Serving
+from target_image.agent.settings import Settings
+from target_image.agent.volumes import check_match
+
+log = structlog.get_logger()
+
+
+class Ensured(NamedTuple):
+    export: wire.Export
+    etag: str
+    created: bool
+
+
+class Exports:
+    def __init__(self, settings: Settings, ledger: Ledger, engine: Engine, serving: Serving, locks: Locks) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._engine = engine
+        self._serving = serving
+        self._locks = locks
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> Ensured:
+        record = self._existing(id)
+        return Ensured(self._tell(record, len(self._serving.sessions([record]))), record.etag, created=False)
+
+    def list(self) -> list[wire.Export]:
+        records = self._ledger.exports()
+        counts: dict[str, int] = {}
+        for session in self._serving.sessions(records):
+            counts[session.export] = counts.get(session.export, 0) + 1
+        return [self._tell(record, counts.get(record.id, 0)) for record in records]
+
+    def sessions(self) -> Sequence[wire.Session]:
+        return self._serving.sessions(self._ledger.exports())
+
+    def session_bytes(self, id: str) -> dict[int, tuple[int, int]]:
+        """Bytes read and written by LUN, over the sessions that live now."""
+        return self._serving.session_bytes(self._existing(id))
+
+    # -- changing --------------------------------------------------------------------------------------
+
+    def ensure(self, id: str, spec: wire.ExportSpec, if_match: str | None = None, *, force: bool = False) -> Ensured:
+        """Make it, or find it made, or change it.
+
+        Other credentials, or a LUN taken away, wait until no session lives unless forced: QEMU keeps the old
+        password, and a disk must not vanish under a VM. Initiators that may no longer log in are logged out.
+        """
+        check(spec, self._engine.capabilities)
+        wanted_volumes = {lun.volume for lun in spec.luns}
+        with self._hold(id, wanted_volumes):
+            record = self._ledger.export(id)
+            if record is None:
+                if if_match is not None:
+                    raise PreconditionFailed(
+                        f"export {id} is not there any more, so no revision of it matches If-Match"
+                    )
+                self._check_volumes(wanted_volumes)
+                record = self._ledger.add_export(self._new(id, spec))
+                self._serving.serve(record)
+                log.info("export made", export=id, iqn=record.iqn, shard=record.shard)
+                return Ensured(self._tell(record, sessions=0), record.etag, created=True)
+            self._check_same(record, spec)
+            wanted = _changed(record, spec)
+            if wanted != record:
+                check_match("export", id, record.etag, if_match)
+                self._check_volumes(wanted_volumes - record.volumes)
+                record = self._change(record, replace(wanted, revision=record.revision + 1), force=force)
+            else:
+                self._serving.serve(record)
+        return self.get(id)
+
+    def remove(self, id: str, *, force: bool = False) -> None:
+        """Stop serving. Not there is success. Raises InUse or StartGrace unless forced."""
+        with self._hold(id, set()):
+            record = self._ledger.export(id)
+            if record is None:
+                return
+            if not force and not record.deleting:
+                self._serving.require_idle(record, "delete")
+            record = replace(record, deleting=True)
+            self._ledger.save_export(record)
+            self.finish(record)
+        log.info("export deleted", export=id, forced=force)
+
+    def finish(self, record: ExportRecord, *, replay: bool = False) -> None:
+        """Bring the engine to what the record says, whatever a crash left. The caller holds the export's lock."""
+        if record.deleting:
+            self._serving.withdraw(record)
+            self._ledger.forget_export(record.id)
+        else:
+            self._serving.serve(record, replay=replay)
+
+    def end_session(self, id: str, session: int) -> None:
+        """End one session. Gone already is success; an initiator that may log in will come back."""
+        self._serving.end_sessions(self._existing(id), only={session})
+
+    # -- how -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _hold(self, id: str, volumes: set[str]) -> Iterator[None]:
+        """The export's lock and those of the volumes that it serves or shall serve."""
+        while True:
+            there = self._ledger.export(id)
+            served = set() if there is None else there.volumes
+            with self._locks.hold([export_key(id), *map(volume_key, served | volumes)]):
+                again = self._ledger.export(id)
+                if (set() if again is None else again.volumes) == served:
+                    yield
+                    return
+
+    def _existing(self, id: str) -> ExportRecord:
+        record = self._ledger.export(id)
+        if record is None:
+            raise NotFound(f"there is no export {id}")
+        return record
+
+    def _new(self, id: str, spec: wire.ExportSpec) -> ExportRecord:
+        return ExportRecord(
+            id=id,
+            iqn=spec.iqn or naming.iqn(self._settings.iqn_prefix, id),
+            shard=self._ledger.emptiest_shard(self._settings.shards),
+            luns=_luns(spec),
+            access=_access(spec.access),
+            chap=_credentials(spec.chap),
+            owner=spec.owner,
+            created_at=now(),
+        )
+
+    def _change(self, before: ExportRecord, after: ExportRecord, *, force: bool) -> ExportRecord:
+        kept = {lun.lun: lun for lun in after.luns}
+        disruptive = before.chap != after.chap or any(kept.get(lun.lun) != lun for lun in before.luns)
+        if disruptive and not force:
+            self._serving.require_idle(before, "change the credentials or LUNs of")
+        self._ledger.save_export(after)
+        self._serving.serve(after)
+        if disruptive:
+            self._serving.end_sessions(after)
+        elif before.access != after.access:
+            self._end_sessions_without_access(after)
+        log.info("export changed", export=after.id, revision=after.revision, forced=force)
+        return after
+
+    def _end_sessions_without_access(self, export: ExportRecord) -> None:
+        """An access list is asked only at login, so those who are in have to be shown out."""
+        sessions = self._serving.sessions([export])
+        lost = {session.session for session in sessions if not _may_log_in(session, export.access)}
+        if lost:
+            self._serving.end_sessions(export, only=lost)
+
+    def _check_volumes(self, ids: set[str]) -> None:
+        for id in sorted(ids):
+            volume = self._ledger.volume(id)
+            if volume is None:
+                raise Invalid(f"there is no volume {id} to export: make it first")
+            if volume.state != "ready" or volume.trashed_at is not None:
+                state = "in the trash" if volume.trashed_at is not None else volume.state
+                raise NotReady(f"volume {id} is {state}: repeat when it is ready", retry_after_s=1)
+
+    def _check_same(self, record: ExportRecord, spec: wire.ExportSpec) -> None:
+        if record.deleting:
+            raise NotReady(f"export {record.id} is being deleted: repeat the request in a moment", retry_after_s=1)
+        if spec.iqn is not None and spec.iqn != record.iqn:
+            raise IdentityConflict(f"export {record.id} exists with the IQN {record.iqn}: delete it first")
+        if spec.owner != record.owner:
+            raise IdentityConflict(f"export {record.id} exists and belongs to another owner: choose another id")
+
+    def _tell(self, record: ExportRecord, sessions: int) -> wire.Export:
+        return wire.Export(
+            id=record.id,
+            iqn=record.iqn,
+            luns=list(record.luns),
+            access=record.access,
+            chap=_chap_state(record.chap),
+            owner=record.owner,
+            shard=record.shard,
+            portals=self._engine.portals(record.shard),
+            phase=self._serving.phase(record),
+            condition=self._serving.condition(record.id),
+            sessions=sessions,
+        )
+
+
+def check(spec: wire.ExportSpec, can: EngineCapabilities) -> None:
+    """Raise Invalid or NotSupported for what cannot be served. Pure."""
+    numbers = [lun.lun for lun in spec.luns]
+    if len(set(numbers)) != len(numbers):
+        raise Invalid(f"a LUN number is given twice: {sorted(numbers)}")
+    access, chap = spec.access, spec.chap
+    if access.initiators and not can.access_by_initiator:
+        raise NotSupported("this engine has no access list by initiator: leave initiators empty")
+    if access.networks and not can.access_by_network:
+        raise NotSupported("this engine has no access list by network: leave networks empty, or use initiators")
+    if access.initiators and access.networks and not can.access_by_both:
+        raise NotSupported(
+            "this engine lets in whoever is in one of both lists, not in both: give initiators or networks"
+        )
+    for network in access.networks:
+        _network(network)
+    if chap is None:
+        return
+    if (chap.mutual_username is None) != (chap.mutual_password is None):
+        raise Invalid("mutual CHAP needs both mutual_username and mutual_password")
+    if chap.mutual_password is not None:
+        if not can.mutual_chap:
+            raise NotSupported("this engine has no mutual CHAP: leave the mutual pair out")
+        if chap.mutual_username == chap.username:
+            raise Invalid("mutual_username must differ from username: both are accounts of one table")
+        if chap.mutual_password.get_secret_value() == chap.password.get_secret_value():
+            raise Invalid("mutual_password must differ from password (RFC 7143 section 9.2.1)")
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is no address or network without host bits: {error}") from error
+    if network.prefixlen == 0:
+        raise Invalid(f"{text!r} is everyone: leave networks empty instead")
+    return network
+
+
+def _access(access: wire.Access) -> wire.Access:
+    """Canonical: sorted, and a network of one address as the address, since tgt never matches /32 and /128."""
+    networks = [_network(text) for text in access.networks]
+    texts = {str(network.network_address) if network.num_addresses == 1 else str(network) for network in networks}
+    return wire.Access(initiators=sorted(set(access.initiators)), networks=sorted(texts))
+
+
+def _may_log_in(session: wire.Session, access: wire.Access) -> bool:
+    if access.initiators:
+        return session.initiator in access.initiators
+    if not access.networks:
+        return True
+    networks = [_network(text) for text in access.networks]
+    return any(ipaddress.ip_address(address) in network for address in session.addresses for network in networks)
+
+
+def _luns(spec: wire.ExportSpec) -> tuple[wire.Lun, ...]:
+    return tuple(sorted(spec.luns, key=lambda lun: lun.lun))
+
+
+def _credentials(chap: wire.Chap | None) -> Credentials | None:
+    if chap is None:
+        return None
+    return Credentials(
+        username=chap.username,
+        password=chap.password.get_secret_value(),
+        mutual_username=chap.mutual_username,
+        mutual_password=None if chap.mutual_password is None else chap.mutual_password.get_secret_value(),
+    )
+
+
+def _chap_state(chap: Credentials | None) -> wire.ChapState | None:
+    return None if chap is None else wire.ChapState(username=chap.username, mutual_username=chap.mutual_username)
+
+
+def _changed(record: ExportRecord, spec: wire.ExportSpec) -> ExportRecord:
+    return replace(record, luns=_luns(spec), access=_access(spec.access), chap=_credentials(spec.chap))

@@ -1,0 +1,97 @@
+"""The agent put together: every part made once, from the settings, and started and stopped in order."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import structlog
+
+from target_image.agent import wire
+from target_image.agent.capacity import Capacity
+from target_image.agent.converge import Supervisor
+from target_image.agent.engines import Engine, make_engine
+from target_image.agent.errors import SettingsError
+from target_image.agent.exports import Exports
+from target_image.agent.filling import Filling
+from target_image.agent.images import Images
+from target_image.agent.ledger import Ledger
+from target_image.agent.locks import Locks
+from target_image.agent.serving import Serving
+from target_image.agent.settings import Settings
+from target_image.agent.stores import Store
+from target_image.agent.stores.sparse_file import SparseFileStore
+from target_image.agent.volumes import Volumes
+
+log = structlog.get_logger()
+
+
+class Service:
+    """What the API, the page and the demo are made on. Raises SettingsError or LedgerError when made."""
+
+    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
+        settings.check()
+        self.settings = settings
+        self.ledger = Ledger(settings.ledger_file)
+        self._check_shards()
+        self.engine = engine if engine is not None else make_engine(settings)
+        self.store: Store = SparseFileStore(settings.data_dir)
+        self.images = Images(settings, self.ledger)
+        locks = Locks()
+        serving = Serving(settings, self.ledger, self.store, self.engine)
+        self.serving = serving
+        self.capacity = Capacity(settings, self.ledger, self.store)
+        self._filling = Filling(settings, self.ledger, self.store, self.images, self.capacity, locks)
+        self.volumes = Volumes(
+            self.ledger, self.store, self.engine, self.images, self.capacity, serving, self._filling, locks
+        )
+        self.exports = Exports(settings, self.ledger, self.engine, serving, locks)
+        self.supervisor = Supervisor(settings, self.ledger, self.engine, serving, self.volumes, self.exports, locks)
+
+    def start(self) -> None:
+        """Begin: images and copies go on, and the supervisor starts the engine and replays the ledger."""
+        self.images.start()
+        self._filling.start()
+        self.supervisor.start()
+
+    def stop(self) -> None:
+        """End every session and leave nothing running, in under 5 s. What is unfinished goes on at the next start."""
+        self.images.stop()
+        self._filling.stop()
+        self.supervisor.stop()
+        self.ledger.close()
+        log.info("stopped")
+
+    def ready(self) -> bool:
+        """Everything that the ledger promises is served, or known to be offline, and every portal answers."""
+        return self.supervisor.serving.is_set() and self.supervisor.failure is None and self.engine.ready()
+
+    def _check_shards(self) -> None:
+        needed = 1 + max((export.shard for export in self.ledger.exports()), default=0)
+        if needed > self.settings.shards:
+            self.ledger.close()
+            raise SettingsError(
+                f"the ledger has exports on {needed} shards and --shards is {self.settings.shards}: an export keeps "
+                f"its shard, since its port is in the claims that use it; start with --shards {needed} or more"
+            )
+
+    def capabilities(self) -> wire.Capabilities:
+        can = self.engine.capabilities
+        return wire.Capabilities(
+            version=own_version(),
+            engine=self.engine.name,
+            grow=can.grow,
+            mutual_chap=can.mutual_chap,
+            access_by_initiator=can.access_by_initiator,
+            access_by_network=can.access_by_network,
+            access_by_both=can.access_by_both,
+            clone=self.store.clone,
+            unmap=can.unmap,
+            shards=self.settings.shards,
+        )
+
+
+def own_version() -> str:
+    try:
+        return version("lundock")
+    except PackageNotFoundError:
+        return "0"

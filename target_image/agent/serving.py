@@ -1,0 +1,205 @@
+"""From the ledger's exports to the engine's targets, and who is logged in to them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import structlog
+
+from target_image.agent import naming, wire
+from target_image.agent.engines import BackingLun, Engine, LiveSession, TargetState
+from target_image.agent.errors import EngineFailed, InUse, StartGrace
+from target_image.agent.ledger import Ledger
+from target_image.agent.records import ExportRecord, VolumeRecord
+from target_image.agent.settings import Settings
+from target_image.agent.stores import Store
+
+log = structlog.get_logger()
+
+
+class Serving:
+    """Serves exports, or says why one is offline. A bad backing file takes down its own export and no other.
+
+    The caller holds the export's lock.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, store: Store, engine: Engine) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._engine = engine
+        self._grace_s = settings.delete_grace_s
+        self._mutex = threading.Lock()
+        self._conditions: dict[str, wire.Condition] = {}
+        self._served: set[str] = set()
+        self._replayed_at: dict[str, float] = {}
+
+    # -- serving ---------------------------------------------------------------------------------------
+
+    def serve(self, export: ExportRecord, *, replay: bool = False) -> None:
+        """Make the engine serve it, or take it down where a backing file is bad.
+
+        `replay` starts the grace time, in which initiators come back. Raises EngineFailed.
+        """
+        if replay:
+            self._replayed_at[export.id] = time.monotonic()
+        volumes = self._volumes(export)
+        condition = self._problem(export, volumes)
+        target = self._target(export, volumes)
+        try:
+            if condition is None:
+                self._engine.apply(target)
+            else:
+                self._engine.remove(target)
+        except EngineFailed as error:
+            self._note(export.id, wire.Condition(code=error.code, detail=error.detail))
+            raise
+        self._note(export.id, condition)
+
+    def withdraw(self, export: ExportRecord) -> None:
+        """Take it down, with its sessions. Raises EngineFailed."""
+        self._engine.remove(self._target(export, self._volumes(export)))
+        with self._mutex:
+            self._conditions.pop(export.id, None)
+            self._replayed_at.pop(export.id, None)
+            self._served.discard(export.id)
+
+    def condition(self, export_id: str) -> wire.Condition | None:
+        return self._conditions.get(export_id)
+
+    def phase(self, export: ExportRecord) -> wire.Phase:
+        if export.deleting:
+            return wire.Phase.DELETING
+        if export.id in self._conditions:
+            return wire.Phase.OFFLINE
+        return wire.Phase.READY if export.id in self._served else wire.Phase.PENDING
+
+    def forget_shard(self, exports: Iterable[ExportRecord]) -> None:
+        """Their process died: nothing of them is served."""
+        with self._mutex:
+            self._served.difference_update(export.id for export in exports)
+
+    def changed(self, export: ExportRecord) -> bool:
+        """Whether a backing file has gone bad, or has been mended, since it was served."""
+        return self._problem(export, self._volumes(export)) != self._conditions.get(export.id)
+
+    def audit(self, exports: Sequence[ExportRecord]) -> list[ExportRecord]:
+        """Those that the engine does not serve as it was told."""
+        online = {export.tid: export for export in exports if self.phase(export) is wire.Phase.READY}
+        targets = [self._target(export, self._volumes(export)) for export in online.values()]
+        return [online[target.tid] for target in self._engine.audit(targets)]
+
+    # -- sessions --------------------------------------------------------------------------------------
+
+    def sessions(self, exports: Sequence[ExportRecord]) -> list[wire.Session]:
+        ids = {export.iqn: export.id for export in exports}
+        return [_wire_session(ids[live.iqn], live) for live in self._live(exports) if live.iqn in ids]
+
+    def end_sessions(self, export: ExportRecord, *, only: set[int] | None = None) -> None:
+        """End all sessions, or those with these numbers."""
+        target = self._bare_target(export)
+        for live in self._live([export]):
+            if only is None or live.session in only:
+                log.info("session ended", export=export.id, session=live.session, initiator=live.initiator)
+                self._engine.end_session(target, live)
+
+    def require_idle(self, export: ExportRecord, attempt: str) -> None:
+        """Raise InUse while sessions live, and StartGrace while initiators may still be on their way back."""
+        sessions = self.sessions([export])
+        if sessions:
+            who = ", ".join(sorted({session.initiator for session in sessions}))
+            raise InUse(
+                f"cannot {attempt} export {export.id}: {who} is logged in; "
+                "log it out (stop the VM), or repeat with ?force=true to cut it off",
+                sessions=sessions,
+                retry_after_s=10,
+            )
+        since = self._replayed_at.get(export.id)
+        left_s = 0.0 if since is None else since + self._grace_s - time.monotonic()
+        if left_s > 0:
+            raise StartGrace(
+                f"cannot {attempt} export {export.id} yet: the target started a moment ago and initiators may be on "
+                f"their way back; repeat in {left_s:.0f} s, or now with ?force=true",
+                retry_after_s=left_s,
+            )
+
+    def volume_sessions(self, volume_id: str) -> list[wire.Session]:
+        """Live sessions of every export that serves a volume."""
+        exports = [self._ledger.export(id) for id in self._ledger.exports_of(volume_id)]
+        return self.sessions([export for export in exports if export is not None])
+
+    def session_bytes(self, export: ExportRecord) -> dict[int, tuple[int, int]]:
+        return self._engine.session_bytes(self._bare_target(export))
+
+    # -- how -------------------------------------------------------------------------------------------
+
+    def _live(self, exports: Sequence[ExportRecord]) -> list[LiveSession]:
+        return self._engine.sessions([self._bare_target(export) for export in exports])
+
+    def _volumes(self, export: ExportRecord) -> dict[str, VolumeRecord]:
+        records = {id: self._ledger.volume(id) for id in export.volumes}
+        return {id: record for id, record in records.items() if record is not None}
+
+    def _path(self, volume: VolumeRecord) -> Path:
+        return self._store.path(volume.id) if volume.path is None else Path(volume.path)
+
+    def _problem(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> wire.Condition | None:
+        for lun in export.luns:
+            volume = volumes[lun.volume]
+            problem = self._store.problem(self._path(volume), volume.size_bytes, writable=not lun.read_only)
+            if problem is not None:
+                return problem
+        return None
+
+    def _target(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> TargetState:
+        return TargetState(
+            tid=export.tid,
+            shard=export.shard,
+            iqn=export.iqn,
+            luns=tuple(self._lun(lun, volumes[lun.volume]) for lun in export.luns),
+            initiators=tuple(export.access.initiators),
+            networks=tuple(export.access.networks),
+            chap=export.chap,
+        )
+
+    def _bare_target(self, export: ExportRecord) -> TargetState:
+        return TargetState(export.tid, export.shard, export.iqn, luns=())
+
+    def _lun(self, lun: wire.Lun, volume: VolumeRecord) -> BackingLun:
+        return BackingLun(
+            lun=lun.lun,
+            path=str(self._path(volume)),
+            size_bytes=volume.size_bytes,
+            read_only=lun.read_only,
+            thin=volume.thin and volume.path is None,
+            serial=naming.serial(volume.id),
+            wwn=naming.wwn(volume.id),
+            product_id=naming.STAND_IN_PRODUCT_ID if volume.stand_in else naming.PRODUCT_ID,
+        )
+
+    def _note(self, export_id: str, condition: wire.Condition | None) -> None:
+        with self._mutex:
+            before = self._conditions.get(export_id)
+            if condition is None:
+                self._conditions.pop(export_id, None)
+                self._served.add(export_id)
+            else:
+                self._conditions[export_id] = condition
+                self._served.discard(export_id)
+        if condition != before:
+            if condition is None:
+                log.info("export is back", export=export_id)
+            else:
+                log.error("export is offline", export=export_id, code=condition.code, detail=condition.detail)
+
+
+def _wire_session(export_id: str, live: LiveSession) -> wire.Session:
+    return wire.Session(
+        export=export_id,
+        iqn=live.iqn,
+        session=live.session,
+        initiator=live.initiator,
+        addresses=list(live.addresses),
+    )

@@ -1,0 +1,193 @@
+"""The agent's settings: one frozen dataclass, made once from the command line and the environment.
+
+`lundock-target serve` offers each field as an option (`--data-dir`) and an environment variable
+(`LUNDOCK_DATA_DIR`); the docstring below a field is the option's help.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import ip_address
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+from target_image.agent.errors import SettingsError
+
+GIB = 2**30
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that can be chosen about one target. Sizes are bytes, times are seconds."""
+
+    # -- where things are ------------------------------------------------------------------------------
+
+    data_dir: Path = Path("/var/lib/lundock")
+    """Folder of the ledger, the volumes and the images. Must be a file system that can lock files."""
+
+    run_dir: Path = Path("/run/lundock")
+    """Folder of the engine's management sockets; nothing in it survives a restart."""
+
+    share_dir: Path = Path("/usr/share/lundock")
+    """Folder of what the container carries: demo.img.gz, and images/ with what was fetched when it was built."""
+
+    # -- iSCSI -----------------------------------------------------------------------------------------
+
+    engine: Literal["tgt", "lio"] = "tgt"
+    """What serves iSCSI: tgt (user space, unprivileged) or lio (the host's kernel, privileged)."""
+
+    shards: int = 1
+    """Number of tgtd processes. Each is one event loop on one core, with its own port; a volume keeps its shard."""
+
+    iscsi_addresses: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104 - an iSCSI target is there to be reached
+    """Addresses that iSCSI listens on. "::" is left out where the machine has no IPv6."""
+
+    iscsi_port: int = 3260
+    """TCP port of shard 0; shard n listens on this plus n."""
+
+    nop_interval_s: int = 5
+    """Seconds between NOP-In pings to an idle initiator. A dead one is dropped after nop_count of them."""
+
+    nop_count: int = 5
+    """Unanswered pings after which a session is dropped."""
+
+    iqn_prefix: str = "iqn.2026-11.io.lundock"
+    """Naming authority of derived IQNs: prefix, a colon, the export's id."""
+
+    # -- HTTP ------------------------------------------------------------------------------------------
+
+    api_address: str = "127.0.0.1"
+    """Address of the API. Anything beyond loopback needs token_file."""
+
+    api_port: int = 8081
+    """TCP port of the API; 0 takes a free one and prints it."""
+
+    token_file: Path | None = None
+    """File with the bearer token that the API asks for. Read again when it changes."""
+
+    tls_cert_file: Path | None = None
+    """PEM certificate chain of the API. Read again when it changes."""
+
+    tls_key_file: Path | None = None
+    """PEM private key that belongs to tls_cert_file."""
+
+    page_address: str = "0.0.0.0"  # noqa: S104 - read-only, without secrets
+    """Address of the landing page and the health checks."""
+
+    page_port: int = 8080
+    """TCP port of the landing page and of /healthz and /readyz."""
+
+    page: bool = True
+    """Whether the landing page is shown. The health checks are there either way."""
+
+    metrics_address: str = "0.0.0.0"  # noqa: S104 - read-only, without secrets
+    """Address of the Prometheus metrics."""
+
+    metrics_port: int = 9090
+    """TCP port of /metrics."""
+
+    max_body_bytes: int = 256 * 1024
+    """Largest request body that is read; more is 413."""
+
+    # -- volumes ---------------------------------------------------------------------------------------
+
+    overcommit_ratio: float = 1.0
+    """How much may be promised to volumes, as a multiple of the space they have or could have."""
+
+    reserve_bytes: int = 64 * MIB
+    """Free space that is never promised: room for the ledger, so that a full disk can still be emptied."""
+
+    delete_grace_s: float = 60.0
+    """After a start, seconds in which no session yet does not mean unused: DELETE and CHAP changes are 409."""
+
+    check_interval_s: float = 5.0
+    """Seconds between two looks at the engine's processes and the backing files."""
+
+    copy_workers: int = 2
+    """Volumes that are filled from an image or another volume at the same time."""
+
+    # -- images ----------------------------------------------------------------------------------------
+
+    image_hosts: tuple[str, ...] = ()
+    """Hosts that an image's URL may name beside the catalogue's own; "*.example.org" matches subdomains."""
+
+    image_timeout_s: float = 30.0
+    """Longest silence of a server while an image is fetched."""
+
+    image_max_bytes: int = 64 * GIB
+    """Largest virtual size of an image, and of what it unpacks to."""
+
+    image_memory_bytes: int = 1 * GIB
+    """Address space that qemu-img may use while it converts; it alone fails beyond that."""
+
+    image_convert_timeout_s: float = 3600.0
+    """Longest time that qemu-img may take."""
+
+    # -- the rest --------------------------------------------------------------------------------------
+
+    demo: bool = False
+    """Serve the demo target (iqn.2017-01.io.kubevirt:sn.42) beside what the API makes."""
+
+    log_format: Literal["json", "console"] = "json"
+    """Log lines as JSON for machines, or as text for people."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least important log line that is written."""
+
+    @property
+    def ledger_file(self) -> Path:
+        return self.data_dir / "ledger.sqlite"
+
+    @property
+    def volumes_dir(self) -> Path:
+        return self.data_dir / "volumes"
+
+    @property
+    def images_dir(self) -> Path:
+        return self.data_dir / "images"
+
+    def check(self) -> None:
+        """Raise SettingsError where settings contradict each other or would open the API to everyone."""
+        if not is_loopback(self.api_address) and self.token_file is None:
+            raise SettingsError(
+                f"the API may not listen on {self.api_address} without a token: give --token-file, "
+                "or keep --api-address on loopback"
+            )
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise SettingsError("--tls-cert-file and --tls-key-file go together: give both or neither")
+        if self.shards < 1:
+            raise SettingsError(f"--shards is {self.shards}: at least one process has to serve iSCSI")
+        if not self.iscsi_addresses:
+            raise SettingsError("--iscsi-addresses is empty: give at least one address to listen on")
+        if self.overcommit_ratio <= 0:
+            raise SettingsError(f"--overcommit-ratio is {self.overcommit_ratio}: give a number above 0")
+
+
+def is_loopback(address: str) -> bool:
+    if address == "localhost":
+        return True
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+@cache
+def field_help() -> dict[str, str]:
+    """The docstring below each field of Settings, by the field's name."""
+    tree = ast.parse(inspect.getsource(Settings))
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef))
+    return {
+        field.target.id: inspect.cleandoc(text.value.value)
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }

@@ -1,0 +1,65 @@
+"""The only place of the agent that starts programs. Arguments are lists; no shell, no secret in an argv."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from target_image.agent.errors import CommandFailed
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use at most; None is unlimited. Set by prlimit(1), so that it fails alone."""
+
+    address_space_bytes: int | None = None
+    file_size_bytes: int | None = None
+    cpu_s: int | None = None
+
+    def argv(self) -> list[str]:
+        chosen = {"--as": self.address_space_bytes, "--fsize": self.file_size_bytes, "--cpu": self.cpu_s}
+        options = [f"{option}={value}" for option, value in chosen.items() if value is not None]
+        return ["prlimit", *options, "--"] if options else []
+
+
+UNLIMITED = Limits()
+
+
+def run(argv: Sequence[str], *, timeout_s: float, limits: Limits = UNLIMITED) -> str:
+    """Run a program to its end and give its stdout. Raises CommandFailed with exit code and stderr."""
+    try:
+        done = subprocess.run(
+            [*limits.argv(), *argv],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(argv, None, f"no end after {timeout_s:g} s") from error
+    except OSError as error:
+        raise CommandFailed(argv, 127, f"cannot be started: {error.strerror}") from error
+    if done.returncode != 0:
+        raise CommandFailed(argv, done.returncode, done.stderr.decode(errors="replace"))
+    return done.stdout.decode(errors="replace")
+
+
+def spawn(argv: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a daemon that dies with the thread that started it, so that no orphan holds its port.
+
+    PR_SET_PDEATHSIG (prctl(2)) is set by setpriv(1) and belongs to the calling *thread*: call this from
+    one that lives as long as the agent. Its stderr is a pipe that the caller has to read.
+    """
+    try:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+    except OSError as error:
+        raise CommandFailed(argv, 127, f"cannot be started: {error.strerror}") from error

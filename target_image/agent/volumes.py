@@ -1,0 +1,349 @@
+"""The service of volumes: ensure, get, grow, trash, remove. Idempotent, and the ledger is always first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import structlog
+
+from target_image.agent import wire
+from target_image.agent.capacity import Capacity
+from target_image.agent.engines import Engine
+from target_image.agent.errors import (
+    IdentityConflict,
+    InUse,
+    Invalid,
+    NotFound,
+    NotReady,
+    NotSupported,
+    PreconditionFailed,
+    PreconditionRequired,
+    VolumeExported,
+)
+from target_image.agent.filling import Filling
+from target_image.agent.images import Images
+from target_image.agent.ledger import Ledger, now
+from target_image.agent.locks import Locks, export_key, volume_key
+from target_image.agent.records import VolumeRecord
+from target_image.agent.serving import Serving
+from target_image.agent.settings import MIB
+from target_image.agent.stores import Store
+
+log = structlog.get_logger()
+
+QUICK_COPY_S = 0.25
+"""How long a PUT waits for a copy before it answers 202: a reflink takes milliseconds."""
+
+
+class Ensured(NamedTuple):
+    volume: wire.Volume
+    etag: str
+    created: bool
+
+
+class Volumes:
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: Store,
+        engine: Engine,
+        images: Images,
+        capacity: Capacity,
+        serving: Serving,
+        filling: Filling,
+        locks: Locks,
+    ) -> None:
+        self._ledger = ledger
+        self._store = store
+        self._engine = engine
+        self._images = images
+        self._capacity = capacity
+        self._serving = serving
+        self._filling = filling
+        self._locks = locks
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def get(self, id: str) -> Ensured:
+        record = self._ledger.volume(id)
+        if record is None:
+            raise NotFound(f"there is no volume {id}")
+        return self._told(record)
+
+    def list(self) -> list[wire.Volume]:
+        exports = self._ledger.exports_by_volume()
+        return [self._tell(record, exports.get(record.id, [])) for record in self._ledger.volumes()]
+
+    # -- making ----------------------------------------------------------------------------------------
+
+    def ensure(self, id: str, spec: wire.VolumeSpec, if_match: str | None = None) -> Ensured:
+        """Make it, or find it made, or grow it. See docs/reference/target-api.md for what is an error when."""
+        size_bytes = -(-spec.size_bytes // MIB) * MIB
+        with self._hold(id):
+            record = self._ledger.volume(id)
+            if record is None:
+                if if_match is not None:
+                    raise PreconditionFailed(
+                        f"volume {id} is not there any more, so no revision of it matches If-Match"
+                    )
+                record = self._add(id, spec, size_bytes)
+                created = True
+            else:
+                created = False
+                self._check_same(record, spec)
+                if record.state == "failed":
+                    record = replace(record, state="making", condition=None)
+                    self._ledger.save_volume(record)
+                if size_bytes > record.size_bytes:
+                    check_match("volume", record.id, record.etag, if_match)
+                    record = self._grow(record, size_bytes)
+            self.finish(record, replay=False)
+        if record.state == "making" and not isinstance(record.source, wire.EmptySource):
+            self._filling.enqueue(id, wait_s=QUICK_COPY_S)
+        return self.get(id)._replace(created=created)
+
+    def adopt(self, id: str, path: Path, *, size_bytes: int) -> wire.Volume:
+        """A volume that is somebody else's file: served as it is, never grown, filled or deleted. Not in the API."""
+        with self._hold(id):
+            record = self._ledger.volume(id)
+            if record is None or record.path != str(path) or record.size_bytes != size_bytes:
+                adopted = VolumeRecord(
+                    id=id,
+                    size_bytes=size_bytes,
+                    source=wire.EmptySource(),
+                    owner=None,
+                    thin=False,
+                    created_at=now(),
+                    state="ready",
+                    path=str(path),
+                )
+                if record is None:
+                    self._ledger.add_volume(adopted)
+                else:
+                    self._ledger.save_volume(adopted)
+        return self.get(id).volume
+
+    def trash(self, id: str) -> Ensured:
+        """Put it aside with its data. Raises VolumeExported while an export serves it."""
+        with self._hold(id):
+            record = self._existing(id)
+            if record.trashed_at is None:
+                self._check_not_exported(record, "put into the trash")
+                if record.state != "ready":
+                    raise NotReady(f"volume {id} is {record.state}: wait until it is ready, or delete it")
+                record = replace(record, trashed_at=now(), revision=record.revision + 1)
+                self._ledger.save_volume(record)
+            self.finish(record, replay=False)
+        return self.get(id)
+
+    def restore(self, id: str) -> Ensured:
+        """Take it out of the trash."""
+        with self._hold(id):
+            record = self._existing(id)
+            if record.trashed_at is not None:
+                record = replace(record, trashed_at=None, revision=record.revision + 1)
+                self._ledger.save_volume(record)
+            self.finish(record, replay=False)
+        return self.get(id)
+
+    def remove(self, id: str) -> None:
+        """Delete it with its data. Not there is success."""
+        with self._hold(id):
+            record = self._ledger.volume(id)
+            if record is None:
+                return
+            self._check_not_exported(record, "deleted")
+            self._check_not_copied(record)
+            record = replace(record, state="deleting")
+            self._ledger.save_volume(record)
+        self._filling.cancel(id)
+        with self._hold(id):
+            self.finish(record, replay=False)
+        log.info("volume deleted", volume=id)
+
+    def finish(self, record: VolumeRecord, *, replay: bool) -> None:
+        """Bring the store to what the record says, whatever a crash left. The caller holds the volume's lock.
+
+        `replay` is for the replay at start, where copies are taken up again.
+        """
+        if record.path is not None and record.state != "deleting":
+            return
+        if record.state == "deleting":
+            if record.path is None:
+                self._store.remove(record.id)
+            self._ledger.forget_volume(record.id)
+        elif record.state == "making" and isinstance(record.source, wire.EmptySource):
+            self._store.create(record.id, record.size_bytes, thin=record.thin)
+            self._ledger.save_volume(replace(record, state="ready", condition=None))
+        elif record.state == "making":
+            if replay:
+                self._filling.enqueue(record.id)
+        elif record.grows_from is not None:
+            self._store.grow(record.id, record.size_bytes, thin=record.thin)
+            self._ledger.save_volume(replace(record, grows_from=None))
+        elif record.trashed_at is not None:
+            self._store.trash(record.id)
+        elif record.state == "ready":
+            self._store.restore(record.id)
+
+    # -- how -------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _hold(self, id: str) -> Iterator[None]:
+        """The volume's lock and those of the exports that serve it."""
+        while True:
+            exports = self._ledger.exports_of(id)
+            with self._locks.hold([volume_key(id), *map(export_key, exports)]):
+                if self._ledger.exports_of(id) == exports:
+                    yield
+                    return
+
+    def _existing(self, id: str) -> VolumeRecord:
+        record = self._ledger.volume(id)
+        if record is None or record.state == "deleting":
+            raise NotFound(f"there is no volume {id}")
+        return record
+
+    def _add(self, id: str, spec: wire.VolumeSpec, size_bytes: int) -> VolumeRecord:
+        self._check_source(id, spec.source)
+        record = VolumeRecord(
+            id=id,
+            size_bytes=size_bytes,
+            source=spec.source,
+            owner=spec.owner,
+            thin=spec.thin,
+            created_at=now(),
+        )
+        with self._capacity.admit(id, size_bytes, needed_now_bytes=0 if spec.thin else size_bytes):
+            self._ledger.add_volume(record)
+        log.info("volume promised", volume=id, size_bytes=size_bytes, source=spec.source.type)
+        return record
+
+    def _grow(self, record: VolumeRecord, size_bytes: int) -> VolumeRecord:
+        if record.path is not None:
+            raise NotSupported(f"volume {record.id} is the file {record.path}: whoever owns the file has to grow it")
+        if record.state != "ready":
+            raise NotReady(f"volume {record.id} is {record.state}: it can grow when it is ready")
+        sessions = self._serving.volume_sessions(record.id)
+        if sessions and self._engine.capabilities.grow == "detached":
+            raise InUse(
+                f"volume {record.id} cannot grow while {sessions[0].initiator} is logged in: {self._engine.name} tells "
+                "no initiator that a disk grew; stop the VM (log out), repeat the request, then log in again",
+                sessions=sessions,
+                retry_after_s=10,
+            )
+        growth_bytes = size_bytes - record.size_bytes
+        grown = replace(record, size_bytes=size_bytes, grows_from=record.size_bytes, revision=record.revision + 1)
+        with self._capacity.admit(record.id, growth_bytes, needed_now_bytes=0 if record.thin else growth_bytes):
+            self._ledger.save_volume(grown)
+        self.finish(grown, replay=False)
+        for export_id in self._ledger.exports_of(record.id):
+            export = self._ledger.export(export_id)
+            if export is not None and not export.deleting:
+                self._serving.serve(export)
+        log.info("volume grown", volume=record.id, size_bytes=size_bytes)
+        return replace(grown, grows_from=None)
+
+    def _check_source(self, id: str, source: wire.Source) -> None:
+        if isinstance(source, wire.ImageSource):
+            self._images.require(source.image)  # begins to fetch it, and raises UnknownImage
+        if not isinstance(source, wire.VolumeSource):
+            return
+        if source.volume == id:
+            raise Invalid(f"volume {id} cannot be a copy of itself")
+        origin = self._ledger.volume(source.volume)
+        if origin is None:
+            raise Invalid(f"volume {id} shall be a copy of {source.volume}, which does not exist")
+        if origin.state != "ready" or origin.trashed_at is not None:
+            raise NotReady(f"volume {id} shall be a copy of {source.volume}, which is not ready: repeat when it is")
+        sessions = self._serving.volume_sessions(origin.id)
+        if sessions and not source.allow_in_use:
+            raise InUse(
+                f"volume {source.volume} cannot be copied while {sessions[0].initiator} is logged in: log it out, "
+                "or ask with allow_in_use for a copy as after a power failure",
+                sessions=sessions,
+                retry_after_s=10,
+            )
+        if sessions and self._store.clone != "reflink":
+            raise NotSupported(
+                f"volume {source.volume} is in use, and this file system cannot copy it at one instant: "
+                "log its initiators out, or put the data folder on xfs or btrfs with reflink"
+            )
+
+    def _check_same(self, record: VolumeRecord, spec: wire.VolumeSpec) -> None:
+        if record.state == "deleting":
+            raise NotReady(f"volume {record.id} is being deleted: repeat the request in a moment")
+        if record.trashed_at is not None:
+            raise NotReady(f"volume {record.id} is in the trash: restore it, or delete it to begin anew")
+        asked = {"source": _identity(spec.source), "owner": spec.owner, "thin": spec.thin}
+        there = {"source": _identity(record.source), "owner": record.owner, "thin": record.thin}
+        differing = [name for name in asked if asked[name] != there[name]]
+        if differing:
+            raise IdentityConflict(
+                f"volume {record.id} exists with another {', '.join(differing)}: choose another id, "
+                "or delete the volume first if its data is not needed"
+            )
+
+    def _check_not_exported(self, record: VolumeRecord, attempt: str) -> None:
+        exports = self._ledger.exports_of(record.id)
+        if exports:
+            raise VolumeExported(
+                f"volume {record.id} cannot be {attempt} while it is exported by {', '.join(exports)}: "
+                "delete the export first"
+            )
+
+    def _check_not_copied(self, record: VolumeRecord) -> None:
+        copies = self._ledger.copies_of(record.id)
+        if copies:
+            raise NotReady(f"volume {record.id} is being copied into {', '.join(copies)}: repeat when that is done")
+
+    def _told(self, record: VolumeRecord) -> Ensured:
+        return Ensured(self._tell(record, self._ledger.exports_of(record.id)), record.etag, created=False)
+
+    def _tell(self, record: VolumeRecord, exports: Sequence[str]) -> wire.Volume:
+        making = record.state == "making"
+        progress = self._filling.progress(record) if making else None
+        return wire.Volume(
+            id=record.id,
+            size_bytes=record.size_bytes,
+            allocated_bytes=0 if record.path is not None else self._store.allocated_bytes(record.id),
+            source=record.source,
+            owner=record.owner,
+            thin=record.thin,
+            phase=wire.Phase.WORKING if making else wire.Phase(record.state),
+            condition=record.condition or _trash_condition(record),
+            bytes_done=progress.bytes_done if progress else 0,
+            bytes_total=progress.bytes_total if progress else 0,
+            stand_in=record.stand_in,
+            exports=list(exports),
+            created_at=record.created_at,
+            trashed_at=record.trashed_at,
+        )
+
+
+def check_match(kind: str, id: str, etag: str, if_match: str | None) -> None:
+    """RFC 9110 section 13.1.1. A change needs If-Match, so that a late repeat of an old PUT changes nothing back."""
+    if if_match is None:
+        raise PreconditionRequired(
+            f"{kind} {id} exists and this would change it: GET it, then repeat with If-Match: {etag}"
+        )
+    if if_match.strip() != "*" and etag not in [tag.strip() for tag in if_match.split(",")]:
+        raise PreconditionFailed(f"{kind} {id} is at revision {etag} by now: GET it again before changing it")
+
+
+def _identity(source: wire.Source) -> tuple[str, ...]:
+    if isinstance(source, wire.ImageSource):
+        return (source.type, source.image)
+    if isinstance(source, wire.VolumeSource):
+        return (source.type, source.volume)
+    return (source.type,)
+
+
+def _trash_condition(record: VolumeRecord) -> wire.Condition | None:
+    if record.trashed_at is None:
+        return None
+    return wire.Condition(code="trashed", detail="in the trash: restore it (DELETE …/trash), or delete it for good")

@@ -1,0 +1,273 @@
+"""The agent's API as a typed Python class, on urllib3: requests would double what a call costs.
+
+    TargetError
+    ├── ApiProblem        the agent answered with a problem (RFC 9457): code, retryable, status, sessions
+    ├── Unreachable       nothing was sent: refused, no such host, TLS not trusted
+    └── OutcomeUnknown    sent, but no answer: a time-out or a broken connection
+
+Every call is idempotent: after OutcomeUnknown the same call is repeated, and nothing is made twice.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from urllib.parse import quote
+
+import urllib3
+from pydantic import BaseModel, ValidationError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
+
+from target_image.agent import wire
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class TargetError(Exception):
+    """Any failure of a call to a target."""
+
+    retryable = False
+
+
+class ApiProblem(TargetError):
+    """The agent refused; `code` is stable (target_image/agent/errors.py lists them)."""
+
+    def __init__(self, problem: wire.Problem, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{problem.detail} ({problem.code})")
+        self.problem = problem
+        self.code = problem.code
+        self.status = problem.status
+        self.detail = problem.detail
+        self.retryable = problem.retryable
+        self.sessions = problem.sessions
+        self.retry_after_s = retry_after_s
+
+
+class Unreachable(TargetError):
+    """The request was not sent, so nothing changed."""
+
+    retryable = True
+
+
+class OutcomeUnknown(TargetError):
+    """The request was sent and no answer came: it may have been done. Repeat the same call."""
+
+    retryable = True
+
+
+class TargetClient:
+    """One target's API.
+
+    `token_file` is read for every request, so a rotated token needs no restart. `timeout_s` bounds the
+    connection and each wait for bytes. Up to `pool_size` connections are kept for the next calls; give as many
+    as threads use one client at the same time. Proxies of the environment are not asked: they must never see the
+    token. Every method raises a TargetError and nothing else.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        token: str | None = None,
+        token_file: Path | None = None,
+        ca_file: Path | None = None,
+        timeout_s: float = 10.0,
+        pool_size: int = 4,
+    ) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._token = token
+        self._token_file = token_file
+        self._timeout_s = timeout_s
+        self._pool = urllib3.PoolManager(
+            maxsize=pool_size,
+            timeout=urllib3.Timeout(connect=timeout_s, read=timeout_s),
+            ca_certs=None if ca_file is None else str(ca_file),
+        )
+
+    def close(self) -> None:
+        self._pool.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- volumes ---------------------------------------------------------------------------------------
+
+    def ensure_volume(self, id: str, spec: wire.VolumeSpec) -> wire.Volume:
+        """Make the volume, or find it made. Its `phase` says whether it is ready yet; poll with get_volume."""
+        return self._call("PUT", f"/v1/volumes/{quote(id)}", wire.Volume, body=spec)
+
+    def grow_volume(self, id: str, size_bytes: int) -> wire.Volume:
+        """Make the volume at least this large. 409 `in-use` while sessions live where grow is `detached`."""
+        path = f"/v1/volumes/{quote(id)}"
+        response = self._send("GET", path)
+        volume = self._read("GET", path, response, wire.Volume)
+        spec = wire.VolumeSpec(size_bytes=size_bytes, source=volume.source, owner=volume.owner, thin=volume.thin)
+        return self._call("PUT", path, wire.Volume, body=spec, headers={"If-Match": response.headers["ETag"]})
+
+    def get_volume(self, id: str) -> wire.Volume | None:
+        """The volume, or None."""
+        return self._get_or_none(f"/v1/volumes/{quote(id)}", wire.Volume)
+
+    def list_volumes(self) -> list[wire.Volume]:
+        return self._call("GET", "/v1/volumes", wire.VolumeList).items
+
+    def delete_volume(self, id: str) -> None:
+        """Delete the volume and its data. Not there is success; 409 `volume-exported` while exported."""
+        self._send("DELETE", f"/v1/volumes/{quote(id)}")
+
+    def trash_volume(self, id: str) -> wire.Volume:
+        """Put the volume aside, data kept: it cannot be exported until restore_volume."""
+        return self._call("PUT", f"/v1/volumes/{quote(id)}/trash", wire.Volume)
+
+    def restore_volume(self, id: str) -> wire.Volume:
+        """Take the volume out of the trash."""
+        return self._call("DELETE", f"/v1/volumes/{quote(id)}/trash", wire.Volume)
+
+    # -- exports ---------------------------------------------------------------------------------------
+
+    def ensure_export(self, id: str, spec: wire.ExportSpec) -> wire.Export:
+        """Make the export, or find it made. 428 `precondition-required` where it exists with other access or CHAP."""
+        return self._call("PUT", f"/v1/exports/{quote(id)}", wire.Export, body=spec)
+
+    def change_export(self, id: str, spec: wire.ExportSpec, *, force: bool = False) -> wire.Export:
+        """Give an export that exists other LUNs, access or CHAP. `force` ends live sessions first."""
+        etag = self._send("GET", f"/v1/exports/{quote(id)}").headers["ETag"]
+        return self._call(
+            "PUT",
+            f"/v1/exports/{quote(id)}{_force(force)}",
+            wire.Export,
+            body=spec,
+            headers={"If-Match": etag},
+        )
+
+    def get_export(self, id: str) -> wire.Export | None:
+        """The export, or None."""
+        return self._get_or_none(f"/v1/exports/{quote(id)}", wire.Export)
+
+    def list_exports(self) -> list[wire.Export]:
+        return self._call("GET", "/v1/exports", wire.ExportList).items
+
+    def delete_export(self, id: str, *, force: bool = False) -> None:
+        """Stop serving. Not there is success; 409 `in-use` with the sessions, which `force` ends first."""
+        self._send("DELETE", f"/v1/exports/{quote(id)}{_force(force)}")
+
+    # -- images ----------------------------------------------------------------------------------------
+
+    def put_image(self, name: str, spec: wire.ImageSpec) -> wire.Image:
+        """Register an image and begin to fetch it; its `phase` and `bytes_done` tell the progress."""
+        return self._call("PUT", f"/v1/images/{quote(name)}", wire.Image, body=spec)
+
+    def get_image(self, name: str) -> wire.Image | None:
+        """The image, or None."""
+        return self._get_or_none(f"/v1/images/{quote(name)}", wire.Image)
+
+    def list_images(self) -> list[wire.Image]:
+        return self._call("GET", "/v1/images", wire.ImageList).items
+
+    def delete_image(self, name: str) -> None:
+        self._send("DELETE", f"/v1/images/{quote(name)}")
+
+    # -- sessions and the target itself ----------------------------------------------------------------
+
+    def sessions(self) -> list[wire.Session]:
+        """Every live session of this target."""
+        return self._call("GET", "/v1/sessions", wire.SessionList).items
+
+    def end_session(self, export: str, session: int) -> None:
+        """End one session; gone already is success. An initiator that may log in will come back."""
+        self._send("DELETE", f"/v1/sessions/{quote(export)}/{session}")
+
+    def capabilities(self) -> wire.Capabilities:
+        return self._call("GET", "/v1/capabilities", wire.Capabilities)
+
+    def capacity(self) -> wire.Capacity:
+        return self._call("GET", "/v1/capacity", wire.Capacity)
+
+    # -- how ---------------------------------------------------------------------------------------------
+
+    def _get_or_none(self, path: str, model: type[T]) -> T | None:
+        try:
+            return self._call("GET", path, model)
+        except ApiProblem as problem:
+            if problem.code == "not-found":
+                return None
+            raise
+
+    def _call(self, method: str, path: str, model: type[T], **request: Any) -> T:
+        return self._read(method, path, self._send(method, path, **request), model)
+
+    def _send(
+        self, method: str, path: str, *, body: BaseModel | None = None, headers: dict[str, str] | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        url = f"{self.base_url}{path}"
+        sent = {"Accept": "application/json", **self._authorization(), **(headers or {})}
+        content = None
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            content = _reveal(body)
+        try:
+            response = self._pool.request(method, url, body=content, headers=sent, retries=False, redirect=False)
+        except (NewConnectionError, ConnectTimeoutError, SSLError) as error:
+            raise Unreachable(f"{method} {url}: no connection: {error}") from error
+        except ReadTimeoutError as error:
+            raise OutcomeUnknown(f"{method} {url}: no answer within {self._timeout_s:g} s: {error}") from error
+        except (HTTPError, ValueError) as error:  # ValueError: http.client's, of a header that cannot be
+            raise OutcomeUnknown(f"{method} {url}: no usable answer: {error}") from error
+        if response.status >= 400:
+            raise _problem(method, url, response)
+        return response
+
+    def _authorization(self) -> dict[str, str]:
+        token = self._token
+        if self._token_file is not None:
+            try:
+                token = self._token_file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise Unreachable(f"the token file {self._token_file} cannot be read: {error.strerror}") from error
+        return {"Authorization": f"Bearer {token}"} if token else {}
+
+    def _read(self, method: str, path: str, response: urllib3.BaseHTTPResponse, model: type[T]) -> T:
+        try:
+            return model.model_validate_json(response.data)
+        except ValidationError as error:
+            raise TargetError(
+                f"{method} {self.base_url}{path}: the answer is not a {model.__name__} "
+                f"(is this a Lundock target of the same version?): {error}"
+            ) from error
+
+
+def _force(force: bool) -> str:
+    return "?force=true" if force else ""
+
+
+def _reveal(model: BaseModel) -> bytes:
+    """The model as JSON with its passwords in clear: this is the one place that sends them."""
+    content = model.model_dump(mode="json")
+    if isinstance(model, wire.ExportSpec) and model.chap is not None:
+        content["chap"]["password"] = model.chap.password.get_secret_value()
+        if model.chap.mutual_password is not None:
+            content["chap"]["mutual_password"] = model.chap.mutual_password.get_secret_value()
+    return json.dumps(content).encode()
+
+
+def _problem(method: str, url: str, response: urllib3.BaseHTTPResponse) -> ApiProblem:
+    try:
+        problem = wire.Problem.model_validate_json(response.data)
+    except ValidationError:
+        problem = wire.Problem(
+            type="about:blank",
+            title=response.reason or "",
+            status=response.status,
+            detail=f"{method} {url} was answered with {response.status} {response.reason}, and not by a target",
+            code="not-a-target",
+            retryable=response.status >= 500,
+        )
+    after = response.headers.get("Retry-After", "")
+    return ApiProblem(problem, float(after) if after.isdigit() else None)

@@ -1,0 +1,1 @@
+"""libiscsi's SCSI and iSCSI conformance tests (iscsi-test-cu)."""

@@ -1,0 +1,103 @@
+"""Fixtures of the target's tests: a real agent, and the service in this process, both over the real tgtd."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from target_image.agent import wire
+from target_image.agent.service import Service
+from target_image.agent.settings import MIB, Settings
+from target_image.client import TargetClient
+from tests.capabilities import need
+from tests.ports import free_ports
+from tests.target_image.agent import Agent
+from tests.waiting import eventually
+
+MakeAgent = Callable[..., Agent]
+MakeService = Callable[..., Service]
+
+
+@pytest.fixture
+def make_agent(tmp_path: Path) -> Iterator[MakeAgent]:
+    """Makes agents in one folder each; all of them are stopped at the end."""
+    need("tgtd")
+    agents: list[Agent] = []
+
+    def make(*options: str, name: str = "agent", shards: int = 1) -> Agent:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        agents.append(Agent(folder, *options, shards=shards))
+        return agents[-1]
+
+    yield make
+    for agent in agents:
+        agent.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+    need("tgtd")
+    agent = Agent(tmp_path_factory.mktemp("agent"))
+    yield agent
+    agent.stop()
+
+
+@pytest.fixture
+def agent(shared_agent: Agent) -> Iterator[Agent]:
+    """A running agent with nothing on it. One for all tests, since a start takes seconds; a test may kill it."""
+    if not shared_agent.running():
+        shared_agent.start()
+    yield shared_agent
+    if shared_agent.running():
+        with shared_agent.client() as client:
+            for export in client.list_exports():
+                client.delete_export(export.id, force=True)
+            for volume in client.list_volumes():
+                client.delete_volume(volume.id)
+
+
+@pytest.fixture
+def client(agent: Agent) -> Iterator[TargetClient]:
+    with agent.client() as client:
+        yield client
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(
+        data_dir=tmp_path / "data",
+        run_dir=tmp_path / "run",
+        share_dir=tmp_path,
+        iscsi_addresses=("127.0.0.1",),
+        iscsi_port=free_ports(),
+        delete_grace_s=0.0,
+        check_interval_s=0.2,
+    )
+
+
+@pytest.fixture
+def make_service(settings: Settings) -> Iterator[MakeService]:
+    """Makes started services on one data folder, one after the other; the last one is stopped at the end."""
+    need("tgtd")
+    services: list[Service] = []
+
+    def make() -> Service:
+        services.append(Service(settings))
+        services[-1].start()
+        eventually(services[-1].supervisor.opened.is_set, "the engine serves")
+        return services[-1]
+
+    yield make
+    if services:
+        services[-1].stop()
+
+
+def volume_spec(size_mib: int = 16, source: wire.Source | None = None) -> wire.VolumeSpec:
+    return wire.VolumeSpec(size_bytes=size_mib * MIB, source=source or wire.EmptySource())
+
+
+def export_spec(volume: str, **more: object) -> wire.ExportSpec:
+    return wire.ExportSpec.model_validate({"luns": [{"lun": 1, "volume": volume}], **more})

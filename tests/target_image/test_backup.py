@@ -1,0 +1,129 @@
+"""Backup, restore, and ledgers of other versions."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from target_image.agent import backup, wire
+from target_image.agent.errors import Conflict, LedgerError
+from target_image.agent.ledger import MIGRATIONS, Ledger, now
+from target_image.agent.records import VolumeRecord
+from target_image.agent.settings import MIB
+from target_image.commands import main
+from tests.capabilities import need
+from tests.target_image import initiator
+from tests.target_image.conftest import MakeAgent, export_spec, volume_spec
+
+PASSWORD = "a-long-password"
+
+
+def ledger_with_a_volume(folder: Path, content: bytes = b"data") -> None:
+    ledger = Ledger(folder / "ledger.sqlite")
+    ledger.add_volume(VolumeRecord("disk", MIB, wire.EmptySource(), None, True, now(), state="ready"))
+    ledger.close()
+    (folder / "volumes").mkdir()
+    with (folder / "volumes" / "disk.raw").open("wb") as file:
+        file.write(content)
+        file.truncate(MIB)
+
+
+@pytest.mark.integration
+def test_a_target_moves_to_another_machine_by_its_backup(make_agent: MakeAgent, tmp_path: Path) -> None:
+    need("qemu-iscsi")
+    old = make_agent(name="old").start()
+    with old.client() as client:
+        for id in ("disk", "put-aside"):
+            client.ensure_volume(id, volume_spec())
+        client.trash_volume("put-aside")
+        client.ensure_export("disk", export_spec("disk", chap={"username": "disk", "password": PASSWORD}))
+    with initiator.Session(old.login("disk", "disk", PASSWORD)) as session:
+        session.write(4096, 4096, pattern=0x42)
+    identity = initiator.inquiry(old.login("disk", "disk", PASSWORD), page=0x83)
+    folder = tmp_path / "backup"
+    arguments = ["backup", str(folder), "--data-dir", str(old.data)]
+
+    refused = CliRunner().invoke(main, arguments)
+    assert refused.exit_code == 1
+    assert "another agent holds" in refused.output
+
+    old.stop()
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert folder.stat().st_mode & 0o077 == 0
+    new = make_agent(name="new")
+    assert CliRunner().invoke(main, ["restore", str(folder), "--data-dir", str(new.data)]).exit_code == 0
+    new.start()
+
+    login = new.login("disk", "disk", PASSWORD)
+    with initiator.Session(login) as session:
+        session.read(4096, 4096, pattern=0x42)
+    assert initiator.inquiry(login, page=0x83) == identity
+    with new.client() as client:
+        assert [(volume.id, volume.trashed_at is None) for volume in client.list_volumes()] == [
+            ("disk", True),
+            ("put-aside", False),
+        ]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    data, folder = tmp_path / "data", tmp_path / "backup"
+    ledger_with_a_volume(data)
+    assert backup.backup(data, folder) == 1
+    for attempt in (lambda: backup.backup(data, folder), lambda: backup.restore(folder, data)):
+        with pytest.raises(Conflict):
+            attempt()
+    with pytest.raises(LedgerError, match="no ledger"):
+        backup.backup(tmp_path / "nowhere", tmp_path / "other")
+
+
+def test_a_backup_stays_sparse(tmp_path: Path) -> None:
+    data, folder, again = tmp_path / "data", tmp_path / "backup", tmp_path / "again"
+    ledger_with_a_volume(data)
+    backup.backup(data, folder)
+    backup.restore(folder, again)
+    restored = again / "volumes" / "disk.raw"
+    assert restored.read_bytes() == (data / "volumes" / "disk.raw").read_bytes()
+    assert restored.stat().st_blocks * 512 < MIB // 2
+    assert sorted(path.name for path in again.glob("ledger*")) == ["ledger.sqlite"]
+
+
+def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    with pytest.raises(LedgerError, match="run the newer agent"):
+        Ledger(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(MIGRATIONS) + 1,)
+
+
+def test_an_older_ledger_migrates_and_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger_with_a_volume(tmp_path)
+    later = (*MIGRATIONS, "ALTER TABLE volumes ADD COLUMN note TEXT NOT NULL DEFAULT 'migrated';")
+    monkeypatch.setattr("target_image.agent.ledger.MIGRATIONS", later)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert [row["note"] for row in ledger._query("SELECT note FROM volumes")] == ["migrated"]
+    assert [volume.id for volume in ledger.volumes()] == ["disk"]
+    ledger.close()
+
+
+def test_a_broken_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger_with_a_volume(tmp_path)
+    monkeypatch.setattr("target_image.agent.ledger.MIGRATIONS", (*MIGRATIONS, "DROP TABLE luns; NONSENSE;"))
+    with pytest.raises(LedgerError):
+        Ledger(tmp_path / "ledger.sqlite")
+    monkeypatch.undo()
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    assert ledger.exports_of("disk") == []
+    ledger.close()
+
+
+def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"this is not a database, it only lies where one should be" * 100)
+    with pytest.raises(LedgerError, match="restore it from a backup"):
+        Ledger(tmp_path / "ledger.sqlite")

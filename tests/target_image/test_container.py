@@ -1,0 +1,196 @@
+"""The container as people run it: unprivileged, from its image, by Docker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster import images
+from tests.capabilities import need
+from tests.target_image.console import boot_to_login
+from tests.target_image.initiator import Login, Session, discover, inquiry, size_bytes
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+
+IQN = "iqn.2017-01.io.kubevirt:sn.42"
+MIB, GIB = 2**20, 2**30
+CONFINED = ["--read-only", "--tmpfs", "/run/lundock", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+OFFLINE = ["-e", f"IMAGES=http://127.0.0.1:1/gone.img#sha256:{'0' * 64}"]
+"""One image that can never be had, so that no test depends on a download."""
+START_TIMEOUT_S = 90.0
+
+
+def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    need("docker", "root")
+    return images.build("lundock/target", print)
+
+
+class Container:
+    def __init__(self, image: str, options: tuple[str, ...], command: tuple[str, ...] = ()) -> None:
+        self.name = f"lundock-test-{uuid.uuid4().hex[:8]}"
+        docker(
+            *("run", "-d", "--name", self.name, "-p", "127.0.0.1::3260", "-p", "127.0.0.1::8080"),
+            *(*options, image, *command),
+        )
+
+    def port(self, port: int) -> int:
+        return int(docker("port", self.name, str(port)).stdout.split()[0].rpartition(":")[2])
+
+    @property
+    def login(self) -> Login:
+        return Login(f"127.0.0.1:{self.port(3260)}", IQN)
+
+    def logs(self) -> str:
+        done = docker("logs", self.name)
+        return done.stdout + done.stderr
+
+    def inspect(self) -> dict[str, Any]:
+        found: list[dict[str, Any]] = json.loads(docker("inspect", self.name).stdout)
+        return found[0]
+
+    def serves(self) -> Container:
+        eventually(lambda: "Lundock serves" in self.logs() or not self.running(), "it is served", START_TIMEOUT_S)
+        assert self.running(), self.logs()
+        return self
+
+    def running(self) -> bool:
+        return bool(self.inspect()["State"]["Running"])
+
+    def exec(self, *argv: str) -> str:
+        return docker("exec", self.name, *argv).stdout
+
+    def remove(self) -> None:
+        docker("rm", "-fv", self.name, check=False)
+
+
+Run = Callable[..., Container]
+
+
+@pytest.fixture
+def run(image: str) -> Iterator[Run]:
+    containers: list[Container] = []
+
+    def start(*options: str, command: tuple[str, ...] = ()) -> Container:
+        containers.append(Container(image, options, command))
+        return containers[-1]
+
+    yield start
+    for container in containers:
+        container.remove()
+
+
+@pytest.fixture(scope="module")
+def confined(image: str) -> Iterator[Container]:
+    """One container that the tests share which only look at it."""
+    container = Container(image, ("--sysctl", "net.ipv6.conf.all.disable_ipv6=0", *CONFINED, *OFFLINE))
+    try:
+        yield container.serves()
+    finally:
+        container.remove()
+
+
+def test_it_serves_four_luns_without_any_privilege(confined: Container) -> None:
+    container = confined
+    assert discover(container.login.portal) == {IQN}
+    assert [size_bytes(container.login, lun) for lun in (1, 2, 4)] == [GIB, 64 * MIB, 64 * MIB]
+    assert "Product:STAND-IN" in inquiry(container.login, 2)
+    assert "STAND-IN" in container.logs()
+    status = container.exec("cat", "/proc/1/status")
+    assert "Uid:\t65532\t65532\t65532\t65532" in status
+    for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+        assert f"{kind}:\t0000000000000000" in status
+    told = container.exec("lundock-target", "images", "list", "-o", "json")
+    assert [image["stand_in"] for image in json.loads(told) if image["name"].startswith("image-")] == [True]
+
+
+def test_the_command_of_2017_reaches_a_login_prompt(confined: Container) -> None:
+    need("qemu", "qemu-iscsi")
+    drive = f"file=iscsi://{confined.login.portal}/{IQN}/2"
+    console = boot_to_login(["qemu-system-x86_64", "-snapshot", "-nographic", "-drive", drive])
+    assert "booted from this one" in console
+
+
+def test_docker_stop_ends_it_cleanly_and_in_time(run: Run) -> None:
+    container = run(*OFFLINE).serves()
+    with Session(container.login, 1):
+        docker("stop", "--time", "5", container.name)  # Docker kills what takes longer: exit code 137
+    assert container.inspect()["State"]["ExitCode"] == 0
+
+
+def test_docker_calls_it_healthy(confined: Container) -> None:
+    eventually(lambda: confined.inspect()["State"]["Health"]["Status"] == "healthy", "healthy", START_TIMEOUT_S)
+
+
+def test_a_mistake_in_the_environment_is_told_plainly(run: Run) -> None:
+    container = run("-e", "SIZE=huge")
+    eventually(lambda: not container.running(), "it has ended", START_TIMEOUT_S)
+    assert container.inspect()["State"]["ExitCode"] != 0
+    assert container.logs().endswith("Error: SIZE='huge' is no size: write it like 1G, 1Gi or 512M\n")
+    assert "Traceback" not in container.logs()
+
+
+def test_data_in_a_volume_outlives_the_container(run: Run) -> None:
+    volume = f"lundock-test-{uuid.uuid4().hex[:8]}"
+    mounted = ["-v", f"{volume}:/var/lib/lundock", *CONFINED, *OFFLINE]
+    try:
+        first = run(*mounted).serves()
+        with Session(first.login, 1) as session:
+            session.write(0, 4096, pattern=0x5A)
+        serial = inquiry(first.login, 1, page=0x80)
+        first.remove()
+        second = run(*mounted).serves()
+        with Session(second.login, 1) as session:
+            session.read(0, 4096, pattern=0x5A)
+        assert inquiry(second.login, 1, page=0x80) == serial
+        second.remove()
+    finally:
+        docker("volume", "rm", "-f", volume)
+
+
+def test_a_file_of_the_host_that_may_not_be_written(run: Run, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    for name, mode in (("a.img", 0o666), ("b.img", 0o444)):
+        (tmp_path / name).write_bytes(bytes(MIB))
+        (tmp_path / name).chmod(mode)
+    container = run(*OFFLINE, "-v", f"{tmp_path}:/disks", "-e", "EXPORT_HOST_PATHS=/disks/*.img").serves()
+    with Session(container.login, 5) as session:
+        session.write(0, 4096, pattern=0x5A)
+    assert (tmp_path / "a.img").read_bytes()[:4096] == b"\x5a" * 4096
+    assert "WARNING: /disks/b.img is READ-ONLY" in container.logs()
+    with Session(container.login, 6, read_only=True) as session:
+        session.read(0, 4096, pattern=0)
+
+
+def test_ipv6_portals(confined: Container) -> None:
+    connect = "import socket; print(socket.create_connection(('::1', 3260), 5).getpeername()[0])"
+    assert confined.exec("python3", "-c", connect).strip() == "::1"
+
+
+def test_the_image_says_what_it_carries(image: str) -> None:
+    carried = docker("run", "--rm", "--entrypoint", "cat", image, "/usr/share/doc/lundock/CARRIED").stdout
+    for package in ("linux-image-", "busybox-static ", "syslinux ", "tgt ", "qemu-utils ", "fastapi "):
+        assert f"\n{package}" in carried
+    for name in ("tgt", "qemu-utils"):
+        path = f"/usr/share/doc/{name}/copyright"
+        assert "GPL" in docker("run", "--rm", "--entrypoint", "cat", image, path).stdout
+    labels = json.loads(docker("inspect", image).stdout)[0]["Config"]["Labels"]
+    assert labels["org.opencontainers.image.title"] == "Lundock target"
+
+
+def test_no_certificate_of_the_build_host_stays(image: str) -> None:
+    script = "ls /usr/local/share/ca-certificates | wc -l"
+    assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", script).stdout.strip() == "0"

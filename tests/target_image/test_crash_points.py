@@ -1,0 +1,229 @@
+"""The agent is killed between any two steps of any change; the next start finishes it or it never was.
+
+A step is a call that changes the ledger, the store or the engine. Each operation is run again and again,
+dying one step later each time, until it gets through; after each death a new agent starts on the same
+folder and is asked the same again, as the provisioner would.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from target_image.agent import wire
+from target_image.agent.engines.tgt.engine import TgtEngine
+from target_image.agent.engines.tgt.ipc import ManagementSocket
+from target_image.agent.ledger import Ledger
+from target_image.agent.service import Service
+from target_image.agent.settings import MIB
+from target_image.agent.stores.sparse_file import SparseFileStore
+from tests.target_image import initiator
+from tests.target_image.conftest import MakeService, export_spec, volume_spec
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+OLD = {"username": "disk", "password": "the-first-password"}
+NEW = {"username": "disk", "password": "the-second-password"}
+
+STEPS: list[tuple[type[Any], str]] = [
+    *((Ledger, name) for name in ("add_volume", "save_volume", "forget_volume")),
+    *((Ledger, name) for name in ("add_export", "save_export", "forget_export")),
+    *((SparseFileStore, name) for name in ("create", "fill", "grow", "remove", "trash", "restore")),
+    *((TgtEngine, name) for name in ("apply", "remove")),
+    (ManagementSocket, "send"),
+]
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing may catch it and tidy up, as nothing can when the process is gone."""
+
+
+class Death:
+    """Counts steps, and kills before or after the chosen one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._left: int | None = None
+        for owner, name in STEPS:
+            monkeypatch.setattr(owner, name, self._mortal(getattr(owner, name)))
+
+    @contextmanager
+    def after(self, moments: int) -> Iterator[None]:
+        self._left = moments
+        try:
+            yield
+        finally:
+            self._left = None
+
+    def _mortal(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        def mortal(*values: Any, **named: Any) -> Any:
+            self._moment()
+            result = step(*values, **named)
+            self._moment()
+            return result
+
+        return mortal
+
+    def _moment(self) -> None:
+        if self._left is None or threading.current_thread() is not threading.main_thread():
+            return  # the supervisor's own steps would make the count a matter of luck
+        if self._left == 0:
+            self._left = None
+            raise Killed
+        self._left -= 1
+
+
+Work = Callable[[Service], object]
+
+
+def _make_volume(service: Service) -> object:
+    return service.volumes.ensure("disk", volume_spec(16))
+
+
+def _make_export(service: Service) -> object:
+    _make_volume(service)
+    return service.exports.ensure("disk", export_spec("disk", chap=OLD))
+
+
+def _grow(service: Service) -> object:
+    return service.volumes.ensure("disk", volume_spec(32), if_match="*")
+
+
+def _rotate(service: Service) -> object:
+    return service.exports.ensure("disk", export_spec("disk", chap=NEW), if_match="*")
+
+
+def _unexport(service: Service) -> object:
+    return service.exports.remove("disk")
+
+
+def _delete(service: Service) -> object:
+    return service.volumes.remove("disk")
+
+
+def _trash(service: Service) -> object:
+    return service.volumes.trash("disk")
+
+
+def _can_log_in(service: Service, chap: dict[str, str]) -> bool:
+    [portal] = service.engine.portals(0)
+    login = initiator.Login(portal, "iqn.2026-11.io.lundock:disk", chap["username"], chap["password"])
+    return initiator.can_log_in(login)
+
+
+def _served(service: Service, chap: dict[str, str], size_bytes: int) -> None:
+    other = NEW if chap is OLD else OLD
+    assert _can_log_in(service, chap)
+    assert not _can_log_in(service, other)
+    export = service.exports.get("disk").export
+    assert (export.phase, export.condition) == (wire.Phase.READY, None)
+    assert service.volumes.get("disk").volume.size_bytes == size_bytes
+    assert service.store.size_bytes("disk") == size_bytes
+
+
+def _files(service: Service) -> set[str]:
+    return {path.name for folder in ("volumes", "trash") for path in (service.settings.data_dir / folder).iterdir()}
+
+
+def _check_made(service: Service) -> None:
+    assert service.volumes.get("disk").volume.phase is wire.Phase.READY
+    assert _files(service) == {"disk.raw"}
+
+
+def _check_deleted(service: Service) -> None:
+    assert service.volumes.list() == []
+    assert _files(service) == set()
+    assert service.ledger.promised_bytes() == 0
+
+
+def _check_unexported(service: Service) -> None:
+    assert service.exports.list() == []
+    assert service.engine.targets(0) == set()
+
+
+def _check_trashed(service: Service) -> None:
+    assert not service.store.path("disk").exists()
+    assert _files(service) == {"disk.raw"}
+
+
+@pytest.mark.parametrize(
+    ("before", "work", "check"),
+    [
+        ([], _make_volume, _check_made),
+        ([_make_volume], _make_export, lambda service: _served(service, OLD, 16 * MIB)),
+        ([_make_export], _grow, lambda service: _served(service, OLD, 32 * MIB)),
+        ([_make_export], _rotate, lambda service: _served(service, NEW, 16 * MIB)),
+        ([_make_export], _unexport, _check_unexported),
+        ([_make_volume], _delete, _check_deleted),
+        ([_make_volume], _trash, _check_trashed),
+    ],
+    ids=["make-volume", "make-export", "grow", "rotate", "unexport", "delete", "trash"],
+)
+def test_a_kill_at_any_step(
+    make_service: MakeService,
+    monkeypatch: pytest.MonkeyPatch,
+    before: list[Work],
+    work: Work,
+    check: Callable[[Service], None],
+) -> None:
+    death = Death(monkeypatch)
+    service = make_service()
+    for moments in range(1000):
+        for step in before:
+            step(service)
+        try:
+            with death.after(moments):
+                work(service)
+        except Killed:
+            service = _restart(service, make_service)
+            work(service)
+            check(service)
+            _reset(service)
+        else:
+            check(service)
+            assert moments > 2, "nothing was ever killed"
+            return
+    pytest.fail("the work never got through")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_kill_while_a_copy_is_made(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = make_service()
+    service.volumes.ensure("origin", volume_spec(16))
+    service.store.path("origin").write_bytes(b"origin" * 1000 + bytes(16 * MIB - 6000))
+
+    def dying_fill(*_: object, **__: object) -> None:
+        (service.settings.data_dir / "volumes" / "copy.part").write_bytes(b"half")
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SparseFileStore, "fill", dying_fill)
+        service.volumes.ensure("copy", volume_spec(16, wire.VolumeSource(volume="origin")))
+        eventually((service.settings.data_dir / "volumes" / "copy.part").exists, "the copy has begun")
+    service = _restart(service, make_service)
+    eventually(lambda: service.volumes.get("copy").volume.phase is wire.Phase.READY, "the copy is ready")
+    assert service.store.path("copy").read_bytes() == service.store.path("origin").read_bytes()
+    assert _files(service) == {"copy.raw", "origin.raw"}
+
+
+def _restart(service: Service, make_service: MakeService) -> Service:
+    """As after SIGKILL: tgtd is gone with the agent, and so is the lock; nothing was tidied up."""
+    engine = service.engine
+    assert isinstance(engine, TgtEngine)
+    service.supervisor._stopping = True  # the thread would otherwise mend what the next agent shall mend
+    for daemon in engine._daemons:
+        daemon.kill()
+    service.stop()
+    return make_service()
+
+
+def _reset(service: Service) -> None:
+    for export in service.exports.list():
+        service.exports.remove(export.id, force=True)
+    for volume in service.volumes.list():
+        service.volumes.remove(volume.id)
+    assert list(Path(service.settings.data_dir / "volumes").iterdir()) == []

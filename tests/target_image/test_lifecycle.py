@@ -1,0 +1,125 @@
+"""An agent lives, dies and comes back; what it acknowledged is there each time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from target_image.agent import wire
+from target_image.client import ApiProblem
+from tests.capabilities import need
+from tests.target_image import initiator
+from tests.target_image.agent import Agent
+from tests.target_image.conftest import MakeAgent, export_spec, volume_spec
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.integration
+PASSWORD = "a-long-password"
+
+
+def test_what_was_acknowledged_survives_kill_9(agent: Agent) -> None:
+    need("iscsi-ls", "qemu-iscsi")
+    with agent.client() as client:
+        client.ensure_volume("disk", volume_spec())
+        client.ensure_export("disk", export_spec("disk", chap={"username": "disk", "password": PASSWORD}))
+    login = agent.login("disk", "disk", PASSWORD)
+    with initiator.Session(login) as session:
+        session.write(4096, 4096, pattern=0x5A)
+    identity = initiator.inquiry(login, page=0x83)
+
+    agent.kill()
+    agent.start()
+
+    with initiator.Session(login) as session:
+        session.read(4096, 4096, pattern=0x5A)
+    assert initiator.inquiry(login, page=0x83) == identity
+    assert not initiator.can_log_in(agent.login("disk", "disk", "another-password"))
+    assert not initiator.can_log_in(agent.login("disk"))
+
+
+def test_tgtd_dies_with_a_killed_agent(agent: Agent) -> None:
+    [pid] = agent.tgtd_pids()
+    agent.kill()
+    eventually(lambda: not _runs(pid), "tgtd is gone")
+
+
+def test_a_killed_tgtd_is_started_again_with_everything(agent: Agent) -> None:
+    need("iscsi-ls")
+    with agent.client() as client:
+        for id in ("one", "two"):
+            client.ensure_volume(id, volume_spec())
+            client.ensure_export(id, export_spec(id, chap={"username": id, "password": PASSWORD}))
+        [pid] = agent.tgtd_pids()
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: agent.tgtd_pids() not in ([pid], []) and agent.ready(), "another tgtd serves")
+        assert [export.phase for export in client.list_exports()] == [wire.Phase.READY] * 2
+    for id in ("one", "two"):
+        assert initiator.can_log_in(agent.login(id, id, PASSWORD))
+        assert not initiator.can_log_in(agent.login(id))
+
+
+def test_a_session_survives_the_death_of_tgtd(agent: Agent) -> None:
+    need("qemu-iscsi")
+    with agent.client() as client:
+        client.ensure_volume("disk", volume_spec())
+        client.ensure_export("disk", export_spec("disk"))
+    with initiator.Session(agent.login("disk")) as session:
+        session.write(0, 4096, pattern=7)
+        os.kill(agent.tgtd_pids()[0], signal.SIGKILL)
+        session.read(0, 4096, pattern=7)
+
+
+def test_sigterm_ends_in_time_with_a_live_session(agent: Agent) -> None:
+    need("qemu-iscsi")
+    with agent.client() as client:
+        client.ensure_volume("disk", volume_spec())
+        client.ensure_export("disk", export_spec("disk"))
+    [tgtd] = agent.tgtd_pids()
+    with initiator.Session(agent.login("disk")):
+        began = time.monotonic()
+        assert agent.stop() == 0
+        assert time.monotonic() - began < 5, "`docker stop` would have lost its patience soon"
+    assert not _runs(tgtd)
+
+
+def test_a_port_in_use_is_told_and_ends_the_agent(make_agent: MakeAgent) -> None:
+    first = make_agent(name="first").start()
+    second = make_agent("--iscsi-port", str(first.port), name="second").start(ready=False)
+    assert second.wait() == 1
+    assert "could not listen on" in second.log.read_text()
+
+
+def test_one_data_folder_serves_one_agent(make_agent: MakeAgent) -> None:
+    first = make_agent(name="first").start()
+    second = make_agent("--data-dir", str(first.data), name="second").start(ready=False)
+    assert second.wait() == 1
+    assert "another agent holds" in second.log.read_text()
+
+
+def test_the_grace_time_after_a_start(make_agent: MakeAgent) -> None:
+    agent = make_agent("--delete-grace-s", "600").start()
+    with agent.client() as client:
+        client.ensure_volume("disk", volume_spec())
+        client.ensure_export("disk", export_spec("disk"))
+        client.ensure_volume("young", volume_spec())
+        agent.stop()
+        agent.start()
+        with pytest.raises(ApiProblem) as caught:
+            client.delete_export("disk")
+        assert caught.value.code == "start-grace"
+        assert caught.value.retryable
+        assert 0 < (caught.value.retry_after_s or 0) <= 600
+        client.ensure_export("young", export_spec("young"))
+        client.delete_export("young")  # made after the start, so nobody can be on the way back
+        client.delete_export("disk", force=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,133 @@
+"""The parts that decide and compute: names, sizes, capacity, locks, settings."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import fields
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from target_image import sizes
+from target_image.agent import naming
+from target_image.agent.capacity import measure
+from target_image.agent.locks import Locks
+from target_image.agent.settings import GIB, Settings, field_help
+from target_image.agent.stores import Space
+from target_image.commands import main
+
+
+def test_identity_is_fixed_for_ever() -> None:
+    """Changing these would change the disks under people's multipath and fstab: never do."""
+    assert naming.iqn("iqn.2026-11.io.lundock", "pvc-1") == "iqn.2026-11.io.lundock:pvc-1"
+    assert naming.serial("pvc-1") == "299c1b7935e521596fc771c043036b67"
+    assert naming.wwn("pvc-1") == "ea3f175569330795"
+
+
+@given(st.text(), st.text())
+def test_identities_differ(one: str, other: str) -> None:
+    assert (naming.serial(one) == naming.serial(other)) is (one == other)
+    assert len(naming.serial(one)) == 32
+    assert len(naming.wwn(one)) == 16
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("4096", 4096),
+        ("1G", 10**9),
+        ("1Gi", 2**30),
+        ("512M", 512 * 10**6),
+        ("1.5Ti", 3 * 2**39),
+        ("2kib", 2048),
+        ("10GB", 10**10),
+    ],
+)
+def test_sizes(text: str, size_bytes: int) -> None:
+    assert sizes.parse(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "1 X", "1Gi5", "1e3"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match="10Gi"):
+        sizes.parse(text)
+
+
+@given(
+    free=st.integers(0, 2**50),
+    allocated=st.integers(0, 2**50),
+    promised=st.integers(0, 2**50),
+    ratio=st.floats(0.1, 10),
+)
+def test_available_is_never_negative_nor_beyond_the_ratio(
+    free: int, allocated: int, promised: int, ratio: float
+) -> None:
+    found = measure(
+        Space(free + allocated, free),
+        promised_bytes=promised,
+        allocated_bytes=allocated,
+        ratio=ratio,
+        reserve_bytes=GIB,
+    )
+    assert found.available_bytes >= 0
+    assert found.available_bytes + promised <= max(promised, (free + allocated) * ratio + 1)
+
+
+def test_what_is_written_does_not_change_what_may_be_promised() -> None:
+    before = measure(Space(100, 100), promised_bytes=40, allocated_bytes=0, ratio=1, reserve_bytes=10)
+    after = measure(Space(100, 70), promised_bytes=40, allocated_bytes=30, ratio=1, reserve_bytes=10)
+    assert before.available_bytes == after.available_bytes == 50
+
+
+def test_locks_keep_one_name_apart_and_forget_it() -> None:
+    locks = Locks()
+    inside: list[str] = []
+    together = threading.Barrier(4)
+
+    def work(names: list[str]) -> None:
+        together.wait()
+        for _ in range(200):
+            with locks.hold(names):
+                assert not set(inside) & set(names)
+                inside.extend(names)
+                for name in names:
+                    inside.remove(name)
+
+    threads = [threading.Thread(target=work, args=(names,)) for names in (["a", "b"], ["b", "a"], ["b", "c"], ["c"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=30)
+    assert not any(thread.is_alive() for thread in threads), "deadlock"
+    assert locks._locks == {}
+
+
+def test_every_setting_is_explained_and_an_option() -> None:
+    assert set(field_help()) == {field.name for field in fields(Settings)}
+    shown = CliRunner().invoke(main, ["serve", "--help"]).output
+    for field in fields(Settings):
+        assert f"--{field.name.replace('_', '-')}" in shown
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[Settings] = []
+    monkeypatch.setattr("target_image.agent.serve.run", chosen.append)
+    environment = {
+        "LUNDOCK_SHARDS": "3",
+        "LUNDOCK_ISCSI_ADDRESSES": "127.0.0.1 ::1",
+        "LUNDOCK_RESERVE_BYTES": "1Gi",
+        "LUNDOCK_PAGE": "false",
+    }
+    assert CliRunner().invoke(main, ["serve", "--api-port", "0"], env=environment).exit_code == 0
+    [settings] = chosen
+    assert (settings.shards, settings.iscsi_addresses) == (3, ("127.0.0.1", "::1"))
+    assert (settings.reserve_bytes, settings.page, settings.api_port) == (GIB, False, 0)
+
+
+def test_help_teaches() -> None:
+    for arguments in ([], ["volumes"], ["exports"], ["images"], ["sessions"], ["exports", "create"]):
+        shown = CliRunner().invoke(main, [*arguments, "--help"])
+        assert shown.exit_code == 0
+        assert "Usage:" in shown.output
