@@ -1,0 +1,1 @@
+"""Claims become LUNs: watches PersistentVolumeClaims and writes PersistentVolumes."""

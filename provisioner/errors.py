@@ -1,0 +1,81 @@
+"""What can go wrong in the provisioner, and what each means for the claim or volume in hand.
+
+ProvisionerError
+├── SettingsError          the configuration file is wrong; the process ends with code 2
+├── Permanent              wrong input: one event, no retry until the object or its class changes
+├── Transient              try again after `delay_s`, or after the key's back-off where it is None
+├── OutcomeUnknown         a call timed out or its connection broke: it may have happened; repeat it
+└── Refused                the API server answered with an error
+    ├── NotFound           404
+    ├── AlreadyExists      409: an object of this name is there
+    ├── Conflict           409: it changed meanwhile, or a precondition does not hold
+    ├── Expired            410: the resource version is too old; list again
+    └── Throttled          429 or 503 with Retry-After
+"""
+
+from __future__ import annotations
+
+
+class ProvisionerError(Exception):
+    """Base of everything that the provisioner raises on purpose."""
+
+
+class SettingsError(ProvisionerError):
+    """The configuration file cannot be used; the message names the field and what it should be."""
+
+
+class Coded(ProvisionerError):
+    """`code` is stable and starts the event's message; `detail` is a sentence that says what to change."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.detail = detail
+
+
+class Permanent(Coded):
+    """Wrong input: repeating it never helps."""
+
+
+class Transient(Coded):
+    """Not now. `delay_s` None leaves the delay to the key's growing back-off; `quiet` posts no event."""
+
+    def __init__(self, code: str, detail: str, delay_s: float | None = None, *, quiet: bool = False) -> None:
+        super().__init__(code, detail)
+        self.delay_s = delay_s
+        self.quiet = quiet
+
+
+class OutcomeUnknown(ProvisionerError):
+    """No answer came: the call may have been carried out. Every call here may be repeated."""
+
+
+class Refused(ProvisionerError):
+    """The API server said no; `reason` is the machine's word for it (metav1.Status.reason)."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{message} ({status} {reason})")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(Refused):
+    pass
+
+
+class AlreadyExists(Refused):
+    pass
+
+
+class Conflict(Refused):
+    pass
+
+
+class Expired(Refused):
+    pass
+
+
+class Throttled(Refused):
+    pass

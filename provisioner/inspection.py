@@ -1,0 +1,239 @@
+"""What the commands `check`, `plan` and `sweep` do: they look, and (but for `sweep --remove`) touch nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from target_image.agent import wire
+
+from . import plan, volumes
+from .claims import PROVISIONER_KEYS as PROVISIONER
+from .claims import ClaimRequest, name_of, notes_of, read_class
+from .errors import NotFound, OutcomeUnknown, Permanent, ProvisionerError, Refused, SettingsError, Transient
+from .kube import CLASSES, Json, Kube, volume_path
+from .placement import candidates
+from .settings import Settings, master_key
+from .targets import Target, Targets
+from .volumes import Identity
+
+VERSION_PREFIX = 2
+"""How many numbers of two versions must agree."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `check`."""
+
+    level: Literal["ok", "warning", "error"]
+    what: str
+    detail: str
+
+
+Right = tuple[str, str, str, str]
+"""API group, resource, verb, and the namespace or an empty string."""
+
+CLUSTER_RIGHTS: dict[tuple[str, str], str] = {
+    ("", "persistentvolumes"): "get list watch create patch delete",
+    ("", "persistentvolumeclaims"): "get list watch patch",
+    ("", "persistentvolumeclaims/status"): "patch",
+    ("", "events"): "create patch",
+    ("", "secrets"): "create update delete",
+    ("storage.k8s.io", "storageclasses"): "get list watch",
+}
+
+
+def rights(settings: Settings) -> list[Right]:
+    """Everything the service account must be allowed, as in docs/reference/provisioner.md."""
+    result: list[Right] = []
+    for (group, resource), verbs in CLUSTER_RIGHTS.items():
+        # Without the admission policy the chart keeps Secrets in one namespace, with a Role.
+        namespace = settings.chap.secret_namespace if resource == "secrets" else ""
+        result += [(group, resource, verb, namespace) for verb in verbs.split()]
+    if settings.leader_election.enabled:
+        namespace = settings.leader_election.namespace
+        result += [("coordination.k8s.io", "leases", verb, namespace) for verb in ("create", "get", "update")]
+    return result
+
+
+def check(kube: Kube, settings: Settings, targets: Targets, own_version: str) -> list[Finding]:
+    """Everything that must be right before the provisioner can work."""
+    findings = list(_check_key(settings))
+    try:
+        version = kube.get("/version")["gitVersion"]
+        findings.append(Finding("ok", "API server", f"answers, Kubernetes {version}"))
+        findings += _check_rights(kube, settings)
+        findings += _check_classes(kube, settings)
+    except (Refused, OutcomeUnknown) as error:
+        findings.append(Finding("error", "API server", str(error)))
+    for target in targets.values():
+        findings += _check_target(target, own_version)
+    return findings
+
+
+def _check_key(settings: Settings) -> Iterable[Finding]:
+    try:
+        key = master_key(settings)
+    except SettingsError as error:
+        yield Finding("error", "CHAP master key", str(error))
+        return
+    if key is None:
+        yield Finding("warning", "CHAP master key", "none (chap.masterKeyFile): only classes with chap: off work")
+    else:
+        yield Finding("ok", "CHAP master key", "read")
+
+
+def _check_rights(kube: Kube, settings: Settings) -> Iterable[Finding]:
+    missing = []
+    for group, resource, verb, namespace in rights(settings):
+        name, _, subresource = resource.partition("/")
+        attributes = {
+            "group": group,
+            "resource": name,
+            "subresource": subresource,
+            "verb": verb,
+            "namespace": namespace,
+        }
+        if resource == "leases" and verb != "create":
+            attributes["name"] = settings.leader_election.name
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        answer = kube.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
+        if not answer["status"].get("allowed"):
+            missing.append(f"{verb} {resource}")
+    if missing:
+        yield Finding("error", "rights", f"missing: {', '.join(missing)}; grant them (docs/reference/provisioner.md)")
+    else:
+        yield Finding("ok", "rights", "everything that is needed is allowed")
+
+
+def _check_classes(kube: Kube, settings: Settings) -> Iterable[Finding]:
+    ours = [item for item in kube.list(CLASSES)[0] if item["provisioner"] == settings.provisioner_name]
+    if not ours:
+        yield Finding("warning", "StorageClasses", f"none has the provisioner {settings.provisioner_name}")
+    for item in ours:
+        name = item["metadata"]["name"]
+        try:
+            policy = read_class(item)
+            fitting = candidates(policy, "", settings.targets)
+        except Permanent as error:
+            yield Finding("error", f"StorageClass {name}", error.detail)
+        else:
+            yield Finding("ok", f"StorageClass {name}", f"on {', '.join(fitting)}")
+
+
+def _check_target(target: Target, own_version: str) -> Iterable[Finding]:
+    what = f"target {target.name}"
+    try:
+        able = target.call("ask what it can do", lambda client: client.capabilities())
+        room = target.call("ask for free space", lambda client: client.capacity())
+    except (Permanent, Transient) as error:
+        yield Finding("error", what, f"{error.detail} ({error.__cause__ or error.code})")
+        return
+    ours, theirs = (version.split(".")[:VERSION_PREFIX] for version in (own_version, able.version))
+    level: Literal["ok", "warning"] = "ok" if ours == theirs else "warning"
+    differ = "" if ours == theirs else f", while this is {own_version}: upgrade the older one"
+    yield Finding(
+        level, what, f"version {able.version}, engine {able.engine}, {room.available_bytes} bytes available{differ}"
+    )
+
+
+# -- plan ------------------------------------------------------------------------------------------------
+
+
+def read_documents(file: Path) -> tuple[list[Json], list[Json]]:
+    """The claims and the classes in a YAML file. Raises SettingsError."""
+    try:
+        documents = [item for item in yaml.safe_load_all(file.read_text(encoding="utf-8")) if isinstance(item, dict)]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(f"cannot read {file}: {error}") from error
+    claims = [item for item in documents if item.get("kind") == "PersistentVolumeClaim"]
+    if not claims:
+        raise SettingsError(f"{file} holds no PersistentVolumeClaim")
+    return claims, [item for item in documents if item.get("kind") == "StorageClass"]
+
+
+def plan_claim(
+    claim: Json, classes: Sequence[Json], look_up: Callable[[str], Json | None], settings: Settings, identity: Identity
+) -> Json:
+    """What would be done with a claim that is in a file, as data. `look_up` reads an object of the cluster."""
+    meta = claim.setdefault("metadata", {})
+    meta.setdefault("namespace", "default")
+    there = look_up(f"/api/v1/namespaces/{meta['namespace']}/persistentvolumeclaims/{meta.get('name')}")
+    if there is not None:
+        meta["uid"] = there["metadata"]["uid"]
+        claim["spec"].setdefault("volumeName", there["spec"].get("volumeName"))
+        claim["status"] = there.get("status")
+    meta.setdefault("uid", "00000000-0000-0000-0000-000000000000")
+    class_name = claim["spec"].get("storageClassName")
+    storage_class = next((item for item in classes if item["metadata"]["name"] == class_name), None)
+    storage_class = storage_class or look_up(f"{CLASSES}/{class_name}")
+    if storage_class is not None and not any(key in notes_of(claim) for key in PROVISIONER):
+        # kube-controller-manager would write this.
+        meta["annotations"] = {**notes_of(claim), PROVISIONER[0]: storage_class["provisioner"]}
+    name = name_of(claim)
+    pv = look_up(volume_path(claim["spec"].get("volumeName") or f"pvc-{name.uid}"))
+    head = {"claim": str(name), "uid": name.uid}
+    try:
+        step = plan.plan_claim(name, claim, storage_class, pv, identity)
+        if not isinstance(step, plan.Provision):
+            return head | {"step": type(step).__name__, **{"why": getattr(step, "why", str(step))}}
+        return head | {"step": "Provision"} | _provisioning(step.request, settings, identity)
+    except Permanent as error:
+        return head | {"step": "Refuse", "code": error.code, "why": error.detail}
+
+
+def _provisioning(request: ClaimRequest, settings: Settings, identity: Identity) -> Json:
+    """The volume, the export and the PV, with what only the target knows left open."""
+    allowed = candidates(request.storage_class, request.target, settings.targets)
+    target = next(item for item in settings.targets if item.name == allowed[0])
+    chap = request.storage_class.parameters.chap
+    namespace = request.storage_class.parameters.chap_secret_namespace or settings.chap.secret_namespace
+    secret = volumes.secret_name(request.volume_id, namespace or request.claim.namespace)
+    export = wire.Export(
+        id=request.volume_id,
+        iqn=volumes.iqn(identity, request.volume_id),
+        luns=[],
+        access=wire.Access(),
+        chap=None,
+        owner=None,
+        shard=0,
+        portals=["0.0.0.0:3260"],
+        phase=wire.Phase.READY,
+    )
+    spec = volumes.export_spec(request, identity, None).model_dump(mode="json", exclude={"chap", "owner"})
+    return {
+        "targets": allowed,
+        "source": repr(request.source),
+        "volume": {
+            "id": request.volume_id,
+            "size_bytes": request.size_bytes,
+            "thin": request.storage_class.parameters.thin,
+        },
+        "export": {**spec, "chap": chap},
+        "secret": None if chap == "off" else f"{secret.namespace}/{secret.name}",
+        "persistentVolume": volumes.persistent_volume(
+            request, identity, target, export, request.size_bytes, None if chap == "off" else secret
+        ),
+    }
+
+
+def looking_up(kube: Kube) -> Callable[[str], Json | None]:
+    """Reads one object, None where it is not there."""
+
+    def look_up(path: str) -> Json | None:
+        try:
+            return kube.get(path)
+        except NotFound:
+            return None
+        except ProvisionerError as error:
+            raise SettingsError(f"cannot look into the cluster: {error}") from error
+
+    return look_up

@@ -1,0 +1,131 @@
+"""The running provisioner: what `lundock-provisioner run` does from start to SIGTERM."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import uuid
+from typing import Any
+
+import structlog
+
+from . import tracing
+from .controller import Controller
+from .errors import ProvisionerError, SettingsError
+from .health import HealthServer
+from .kube import NAMESPACE_FILE, Kube
+from .leader import Elector
+from .metrics import Metrics
+from .settings import Settings
+from .sweep import Sweeper
+from .volumes import Identity
+
+log = structlog.get_logger()
+
+LOST_LEASE = 3
+"""The exit code when the Lease was lost."""
+
+
+def cluster_uid(kube: Kube) -> str:
+    """What tells this cluster from others: the UID of its kube-system namespace."""
+    return str(kube.get("/api/v1/namespaces/kube-system")["metadata"]["uid"])
+
+
+def identity_of(kube: Kube, settings: Settings) -> Identity:
+    return Identity(settings.provisioner_name, settings.release, cluster_uid(kube), settings.iqn_prefix)
+
+
+def run(configuration: Any, settings: Settings) -> int:
+    """Until SIGTERM or SIGINT. Returns the process's exit code."""
+    tracing.start(settings.tracing, settings.release)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    metrics = Metrics()
+    kube = Kube(configuration, settings.kubernetes, pool_size=settings.queue.workers + 8, observe=metrics.count_call)
+    state = _State()
+    http = HealthServer(settings.http, state.healthy, state.ready, metrics.render)
+    http.start()
+    identity = _identity_when_there(kube, settings, stopping)
+    if identity is None:
+        return 0
+    controller = state.controller = Controller(kube, settings, identity, metrics)
+    controller.start_watching()
+    elector = _elector(configuration, settings)
+    if elector is not None and not elector.acquire(stopping):
+        controller.stop()
+        return 0
+    metrics.leading.set(1)
+    while not controller.wait_synced(1.0):
+        if stopping.is_set():
+            break
+    if not stopping.is_set():
+        controller.start_working(elector.holds if elector else lambda: True)
+        sweeper = Sweeper(
+            kube, controller.targets, controller.recorder, metrics, identity, settings, controller.secret_namespaces
+        )
+        if settings.sweep.mode != "off":
+            threading.Thread(target=sweeper.run, args=(stopping,), name="sweep", daemon=True).start()
+        log.info("working", release=settings.release, targets=list(controller.targets))
+    stopping.wait()
+    log.info("stopping")
+    controller.stop()
+    if elector is not None:
+        elector.release()
+    http.stop()
+    tracing.stop()
+    return 0
+
+
+class _State:
+    """What the probes tell. A standby is ready: it watches, and could take over."""
+
+    controller: Controller | None = None
+
+    def healthy(self) -> bool:
+        return True
+
+    def ready(self) -> bool:
+        return self.controller is not None and self.controller.synced
+
+
+def _identity_when_there(kube: Kube, settings: Settings, stopping: threading.Event) -> Identity | None:
+    """Waits for the API server. None when stopped meanwhile."""
+    while not stopping.is_set():
+        try:
+            return identity_of(kube, settings)
+        except ProvisionerError as error:
+            log.warning("the API server does not say which cluster this is", error=str(error))
+            stopping.wait(2.0)
+    return None
+
+
+def _elector(configuration: Any, settings: Settings) -> Elector | None:
+    election = settings.leader_election
+    if not election.enabled:
+        return None
+    if not election.namespace:
+        election = election.model_copy(update={"namespace": _own_namespace()})
+    calls = settings.kubernetes.model_copy(update={"timeout_seconds": election.renew_deadline_seconds / 2})
+    identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+    return Elector(Kube(configuration, calls, pool_size=2), election, identity, _lost)
+
+
+def _own_namespace() -> str:
+    try:
+        return NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(
+            f"leaderElection.namespace is empty, and {NAMESPACE_FILE} is not there to tell it; set it, or "
+            "leaderElection.enabled: false"
+        ) from error
+
+
+def _lost() -> None:
+    """End at once, in the middle of whatever is being done: another replica may act from now on."""
+    log.error("the lease is lost, the process ends")
+    sys.stderr.flush()
+    os._exit(LOST_LEASE)

@@ -1,0 +1,191 @@
+"""The targets: one client each, with a limit of calls at a time, and a rest when one does not answer.
+
+A target that is down or slow takes only its own claims with it: after a failure, calls to it fail at once
+until its rest is over, and no call waits long for another's turn.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
+
+import structlog
+
+from target_image.client import ApiProblem, TargetClient, TargetError
+
+from . import tracing
+from .errors import Permanent, Transient
+from .metrics import Metrics
+from .queue import Backoff
+from .settings import Settings, TargetCallSettings, TargetSettings
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+TURN_S = 0.5
+"""How long a worker waits for its turn at a target before it does something else."""
+
+CAPACITY_TTL_S = 2.0
+
+PERMANENT = {"identity-conflict", "name-taken", "invalid", "not-supported"}
+"""The agent's codes that no repetition changes (target_image/agent/errors.py)."""
+
+DELAYS_S = {
+    "unknown-image": 60.0,
+    "image-failed": 120.0,
+    "unauthorized": 30.0,
+    "no-space": 30.0,
+    "in-use": 15.0,
+    "start-grace": 10.0,
+}
+"""When to ask again, for codes that somebody has to do something about."""
+
+
+def code_of(problem: str) -> str:
+    """The stable code as it starts an event's message: no-space -> NoSpace."""
+    return "".join(word.capitalize() for word in problem.split("-"))
+
+
+class Target:
+    """One target. Thread-safe."""
+
+    def __init__(
+        self, settings: TargetSettings, calls: TargetCallSettings, metrics: Metrics, client: TargetClient
+    ) -> None:
+        self.settings = settings
+        self.name = settings.name
+        self._client = client
+        self._turns = threading.BoundedSemaphore(calls.concurrency)
+        self._backoff = Backoff(1.0, 30.0)
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._rests_until = 0.0
+        self._capacity: tuple[float, int] | None = None
+        self._up = metrics.target_up.labels(self.name)
+
+    def call(self, what: str, do: Callable[[TargetClient], T]) -> T:
+        """Do it with the client. Raises Permanent or Transient, with what was attempted and what to do."""
+        self._check_rest()
+        if not self._turns.acquire(timeout=TURN_S):
+            raise Transient("TargetBusy", f"{what}: target {self.name} is busy.", TURN_S, quiet=True)
+        try:
+            with tracing.span("target call", what=what, target=self.name):
+                answer = do(self._client)
+        except ApiProblem as problem:
+            if problem.code != "not-a-target":
+                self._answered()
+            raise _translate(what, self.name, problem) from problem
+        except TargetError as error:
+            raise self._down(self._failed(str(error))) from error
+        finally:
+            self._turns.release()
+        self._answered()
+        return answer
+
+    def available_bytes(self) -> int:
+        """The largest volume it would promise, as of a moment ago."""
+        if self._capacity is None or time.monotonic() > self._capacity[0] + CAPACITY_TTL_S:
+            capacity = self.call("ask for free space", lambda client: client.capacity())
+            self._capacity = (time.monotonic(), capacity.available_bytes)
+        return self._capacity[1]
+
+    def promised(self, size_bytes: int) -> None:
+        """Count what was just placed there, until it is asked again."""
+        if self._capacity is not None:
+            self._capacity = (self._capacity[0], self._capacity[1] - size_bytes)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _check_rest(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            rest_s = self._rests_until - now
+            if rest_s > 0:
+                raise Transient(
+                    "TargetDown", f"target {self.name} does not answer; its volumes wait for it.", rest_s + 0.1
+                )
+            if self._failures:
+                # The rest is over: this caller tries it, the others wait for what it finds.
+                self._rests_until = now + 1.0
+
+    def _down(self, rest_s: float) -> Transient:
+        """Always the same sentence, so that each claim tells it once; the log has the details."""
+        detail = f"target {self.name} does not answer at {self.settings.url}; its volumes wait until it does."
+        return Transient("TargetDown", detail, rest_s + 0.1)
+
+    def _answered(self) -> None:
+        self._up.set(1)
+        if self._failures:
+            log.info("target answers again", target=self.name)
+        with self._lock:
+            self._failures = 0
+            self._rests_until = 0.0
+
+    def _failed(self, error: str) -> float:
+        self._up.set(0)
+        with self._lock:
+            self._failures += 1
+            rest_s = self._backoff.delay_s(self._failures)
+            self._rests_until = time.monotonic() + rest_s
+        log.warning("target does not answer", target=self.name, failures=self._failures, error=error)
+        return rest_s
+
+
+def _translate(what: str, target: str, problem: ApiProblem) -> Permanent | Transient:
+    code, detail = code_of(problem.code), f"{what} on target {target}: {problem.detail}"
+    if problem.sessions:
+        who = sorted({session.initiator for session in problem.sessions})
+        detail += f" Live sessions of: {', '.join(who)}."
+    if problem.code in PERMANENT:
+        return Permanent(code, detail)
+    return Transient(code, detail, problem.retry_after_s or DELAYS_S.get(problem.code))
+
+
+Connect = Callable[[TargetSettings, TargetCallSettings], TargetClient]
+
+
+def connect(settings: TargetSettings, calls: TargetCallSettings) -> TargetClient:
+    """A client for the target; nothing is sent yet."""
+    return TargetClient(
+        settings.url,
+        token_file=settings.token_file,
+        ca_file=settings.ca_file,
+        timeout_s=calls.timeout_seconds,
+        pool_size=calls.concurrency,
+    )
+
+
+class Targets(Mapping[str, Target]):
+    """Every configured target by name."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, connect: Connect = connect) -> None:
+        calls = settings.target_calls
+        self._targets = {item.name: Target(item, calls, metrics, connect(item, calls)) for item in settings.targets}
+
+    def __getitem__(self, name: str) -> Target:
+        return self._targets[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+    def require(self, name: str) -> Target:
+        """Raises Transient where it is not configured: the configuration is what has to change."""
+        if name not in self._targets:
+            known = ", ".join(self._targets)
+            raise Transient(
+                "TargetUnknown",
+                f"the volume is on target {name!r}, which is not configured (configured are {known}); "
+                "put it back into the provisioner's configuration.",
+                300.0,
+            )
+        return self._targets[name]
+
+    def close(self) -> None:
+        for target in self._targets.values():
+            target.close()

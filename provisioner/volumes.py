@@ -1,0 +1,198 @@
+"""What a request becomes: the target's specs, the PersistentVolume and the CHAP Secret (pure)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Any
+
+from target_image.agent import wire
+
+from . import quantity
+from .claims import TARGET, ClaimName, ClaimRequest
+from .settings import TargetSettings
+
+Json = dict[str, Any]
+
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+FINALIZER = "external-provisioner.volume.kubernetes.io/finalizer"
+VOLUME = "lundock.io/volume"
+"""On a PV: the volume's id on the target; agrees with the IQN, whatever claim is bound."""
+RELEASE = "lundock.io/release"
+GENERATION = "lundock.io/chap-generation"
+"""On a PV: which CHAP password is in force."""
+MUTUAL = "lundock.io/chap-mutual"
+
+LUN = 1
+"""One target per volume, so always the same one: nothing to allocate, nothing used again."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this provisioner is."""
+
+    provisioner: str
+    release: str
+    cluster: str
+    """UID of the kube-system namespace: the nearest thing to a cluster's own id."""
+    iqn_prefix: str
+
+
+@dataclass(frozen=True)
+class SecretName:
+    namespace: str
+    name: str
+
+
+def iqn(identity: Identity, volume_id: str) -> str:
+    return f"{identity.iqn_prefix}:{volume_id}"
+
+
+def owner(identity: Identity, claim: ClaimName) -> wire.Owner:
+    return wire.Owner(
+        cluster=identity.cluster,
+        release=identity.release,
+        namespace=claim.namespace,
+        claim=claim.name,
+        claim_uid=claim.uid,
+    )
+
+
+def volume_spec(request: ClaimRequest, identity: Identity, source: wire.Source) -> wire.VolumeSpec:
+    return wire.VolumeSpec(
+        size_bytes=request.size_bytes,
+        source=source,
+        owner=owner(identity, request.claim),
+        thin=request.storage_class.parameters.thin,
+    )
+
+
+def export_spec(request: ClaimRequest, identity: Identity, chap: wire.Chap | None) -> wire.ExportSpec:
+    parameters = request.storage_class.parameters
+    return wire.ExportSpec(
+        iqn=iqn(identity, request.volume_id),
+        luns=[wire.Lun(lun=LUN, volume=request.volume_id, read_only=request.read_only)],
+        access=wire.Access(initiators=list(parameters.initiators), networks=list(parameters.networks)),
+        chap=chap,
+        owner=owner(identity, request.claim),
+    )
+
+
+def chap(master_key: bytes, volume_id: str, generation: str, *, mutual: bool) -> wire.Chap:
+    """The credentials of a volume: the same ones whenever they are asked for, and nowhere stored.
+
+    Names are the volume's own, since a tgt account is known to the whole daemon; the two passwords differ,
+    as RFC 7143 section 12.1.4 demands.
+    """
+
+    def password(direction: str) -> str:
+        text = f"{direction}\n{volume_id}\n{generation}".encode()
+        return base64.urlsafe_b64encode(hmac.digest(master_key, text, hashlib.sha256)[:24]).decode()
+
+    return wire.Chap.model_validate(
+        {
+            "username": volume_id,
+            "password": password("initiator"),
+            **({"mutual_username": f"{volume_id}-in", "mutual_password": password("target")} if mutual else {}),
+        }
+    )
+
+
+def secret_name(volume_id: str, namespace: str) -> SecretName:
+    return SecretName(namespace, f"{volume_id}-chap")
+
+
+def secret(name: SecretName, volume_id: str, chap: wire.Chap, identity: Identity, claim: ClaimName | None) -> Json:
+    """The Secret as kubelet and libvirt read it. A claim of the same namespace owns it, and takes it along."""
+    data = {"node.session.auth.username": chap.username, "node.session.auth.password": chap.password.get_secret_value()}
+    if chap.mutual_username and chap.mutual_password:
+        data["node.session.auth.username_in"] = chap.mutual_username
+        data["node.session.auth.password_in"] = chap.mutual_password.get_secret_value()
+    meta: Json = {
+        "name": name.name,
+        "namespace": name.namespace,
+        "labels": {"app.kubernetes.io/managed-by": "lundock-provisioner", VOLUME: volume_id},
+        "annotations": {RELEASE: identity.release},
+    }
+    if claim is not None and claim.namespace == name.namespace:
+        meta["ownerReferences"] = [
+            {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "name": claim.name, "uid": claim.uid}
+        ]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/iscsi-chap",
+        "metadata": meta,
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()},
+    }
+
+
+def portal(target: TargetSettings, override: str, export: wire.Export) -> str:
+    """host:port as initiators dial it, for the shard that serves the export."""
+    ports = target.portal_ports
+    port = str(ports[export.shard]) if export.shard < len(ports) else export.portals[0].rpartition(":")[2]
+    host = override or (f"[{target.portal_host}]" if ":" in target.portal_host else target.portal_host)
+    has_port = ":" in host.rpartition("]")[2]
+    return host if has_port else f"{host}:{port}"
+
+
+def persistent_volume(
+    request: ClaimRequest,
+    identity: Identity,
+    target: TargetSettings,
+    export: wire.Export,
+    size_bytes: int,
+    secret: SecretName | None,
+) -> Json:
+    """The PV, bound in advance to its claim. `secret` None: no CHAP."""
+    policy = request.storage_class
+    notes = {
+        PROVISIONED_BY: identity.provisioner,
+        RELEASE: identity.release,
+        VOLUME: request.volume_id,
+        TARGET: target.name,
+    }
+    iscsi: Json = {
+        "targetPortal": portal(target, policy.parameters.portal, export),
+        "iqn": export.iqn,
+        "lun": LUN,
+        "iscsiInterface": "default",
+        "readOnly": request.read_only,
+        "chapAuthSession": secret is not None,
+        "chapAuthDiscovery": False,
+    }
+    if request.volume_mode == "Filesystem":
+        iscsi["fsType"] = policy.parameters.fs_type
+    if secret is not None:
+        iscsi["secretRef"] = {"name": secret.name, "namespace": secret.namespace}
+        notes[GENERATION] = request.generation
+        if policy.parameters.chap == "mutual":
+            notes[MUTUAL] = "true"
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {
+            "name": request.volume_id,
+            "annotations": notes,
+            "labels": dict(request.labels),
+            "finalizers": [FINALIZER] if policy.reclaim_policy == "Delete" else [],
+        },
+        "spec": {
+            "capacity": {"storage": quantity.render(size_bytes)},
+            "accessModes": list(request.access_modes),
+            "volumeMode": request.volume_mode,
+            "persistentVolumeReclaimPolicy": policy.reclaim_policy,
+            "storageClassName": policy.name,
+            "mountOptions": list(policy.mount_options),
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": request.claim.namespace,
+                "name": request.claim.name,
+                "uid": request.claim.uid,
+            },
+            "iscsi": iscsi,
+        },
+    }
