@@ -1,0 +1,124 @@
+"""What the commands say, without a daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm_disks_runtime import vms
+from vm_disks.__main__ import COMMANDS
+from vm_disks.launch import domain_types
+
+PORTAL = "198.51.100.7:3260"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[str, ...]:
+    """A VM whose claim's portal is in a network that does not exist (RFC 5737)."""
+    spec = vms.vm("vm", [{"name": "root", "disk": {"bus": "virtio"}}], [vms.from_claim("root", "data")])
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "pv"},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            "iscsi": {"targetPortal": PORTAL, "iqn": "iqn.2026-11.io.lundock:x", "lun": 1},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "namespace": "default"},
+        "spec": {
+            "volumeName": "pv",
+            "storageClassName": "",
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    return (
+        "-f",
+        str(vms.write(tmp_path / "vm.json", [spec])),
+        "-f",
+        str(vms.write(tmp_path / "c.json", [volume, claim])),
+    )
+
+
+def test_xml_imports_neither_libvirt_nor_kubernetes(files: tuple[str, ...]) -> None:
+    """Which is what keeps it under 300 ms."""
+    program = (
+        "import sys; from vm_disks.__main__ import main\n"
+        "main(sys.argv[1:], standalone_mode=False)\n"
+        "print(sorted({'libvirt', 'kubernetes', 'requests'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "xml", *files], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert 'name="iqn.2026-11.io.lundock:x/1"' in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_teaches(command: str) -> None:
+    text = vms.run(command, "--help").stdout
+    assert "Example" in text
+    assert f"vm-disks {command}" in text
+
+
+def test_list_as_json_and_table(files: tuple[str, ...]) -> None:
+    uri = "qemu:///nowhere"
+    row = json.loads(vms.run("list", *files, "-o", "json", "-c", uri).stdout)[0]
+    assert (row["claim"], row["volume"], row["portal"], row["chap"], row["state"]) == (
+        "data",
+        "pv",
+        PORTAL,
+        False,
+        "unknown",
+    )
+    heading, line = vms.run("list", *files, "-c", uri).stdout.splitlines()
+    assert heading.split() == ["DISK", "CLAIM", "TARGET", "PORTAL", "LUN", "SIZE", "STATE"]
+    assert line.split()[:4] == ["root", "data", "vda", PORTAL]
+
+
+def test_mistakes_are_sentences(files: tuple[str, ...], tmp_path: Path) -> None:
+    def said(*arguments: str) -> str:
+        done = vms.run(*arguments, check=False)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    assert "No VM other in the files given; there are vm" in said("xml", "other", *files)
+    assert "No VM in the files given" in said("xml", *files[2:])
+    assert "Could not connect to libvirt at qemu:///nowhere" in said("stop", *files, "-c", "qemu:///nowhere")
+    assert "can't migrate" in said("migrate", *files, "--to", "qemu:///nowhere")
+
+
+def test_completion_for_kubectl(tmp_path: Path) -> None:
+    script = tmp_path / "kubectl_complete-vm_disks"
+    script.write_text(vms.run("completion", "kubectl").stdout)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", script, "at"], env=os.environ | {"PATH": path}, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["attach", ":4"]
+
+
+@pytest.mark.parametrize(
+    ("acceleration", "offered", "types"),
+    [
+        ("auto", True, ("kvm", "qemu")),
+        ("auto", False, ("qemu",)),
+        ("kvm", False, ("kvm",)),
+        ("tcg", True, ("qemu",)),
+    ],
+)
+def test_acceleration(acceleration: Any, offered: bool, types: tuple[str, ...]) -> None:
+    assert domain_types(acceleration, offered) == types

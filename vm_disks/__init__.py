@@ -1,0 +1,90 @@
+"""Claims in VM specs become libvirt iSCSI disks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+
+from vm_disks import claims, slots
+from vm_disks.errors import ClaimError, CredentialsError, Faults, SpecError, VmDisksError
+from vm_disks.lookup import Lookup
+from vm_disks.model import ClaimSource, Disk, DiskSpec, VmSpec
+from vm_disks.specs.rules import violations
+
+__all__ = ["Disk", "Lookup", "VmSpec", "resolve"]
+
+
+def resolve(vm: VmSpec, lookup: Lookup) -> list[Disk]:
+    """The VM's disks, each with the LUN that its claim is bound to, in the order of the spec.
+
+    Reads through `lookup` and nothing else. Raises Faults with every claim that gives no LUN, and ClusterError.
+    """
+    faults: list[VmDisksError] = []
+    found: list[Disk] = []
+    for spec in vm.disks:
+        try:
+            found.append(_resolve_disk(vm, spec, lookup))
+        except (ClaimError, CredentialsError, SpecError) as error:
+            faults.append(error)
+    faults += _shared(vm)
+    if faults:
+        raise Faults(f"VM {vm.namespace}/{vm.name}", faults)
+    return _numbered(found)
+
+
+def secret_usage(vm: VmSpec, spec: DiskSpec) -> str:
+    """The usage of the libvirt secret with a disk's CHAP password: unique to the VM and the disk."""
+    return f"lundock:{vm.namespace}:{vm.name}:{spec.name}"
+
+
+def _resolve_disk(vm: VmSpec, spec: DiskSpec, lookup: Lookup) -> Disk:
+    """The disk, but for its device name and numbers."""
+    lun = None
+    if isinstance(spec.source, ClaimSource):
+        lun = claims.resolve(spec.source, vm.namespace, spec.path, lookup)
+        read_only_lun = lun.address.read_only and not spec.source.overlay
+        spec = dataclasses.replace(spec, read_only=spec.read_only or read_only_lun)
+    bus = spec.bus or slots.default_bus(spec)
+    for _, reason in violations(dataclasses.replace(spec, bus=bus)):
+        because = f" (PV {lun.volume} or its claim is read-only)" if lun and lun.address.read_only else ""
+        raise SpecError(spec.path, f"{reason}{because}")
+    return Disk(
+        spec=spec,
+        bus=bus,
+        target="",
+        read_only=spec.read_only,
+        address=lun.address if lun else None,
+        secret_usage=secret_usage(vm, spec) if lun and lun.address.chap else None,
+        claim=spec.source.claim if isinstance(spec.source, ClaimSource) else None,
+        volume=lun.volume if lun else None,
+        queues=vm.cpus if vm.block_multi_queue and bus == "virtio" else None,
+        virtio_transitional=vm.virtio_transitional,
+    )
+
+
+def _shared(vm: VmSpec) -> list[SpecError]:
+    """One LUN under two disks that write would be two caches over the same blocks."""
+    users: dict[str, list[DiskSpec]] = defaultdict(list)
+    for spec in vm.disks:
+        if isinstance(spec.source, ClaimSource) and not (spec.shareable or spec.read_only or spec.source.overlay):
+            users[spec.source.claim].append(spec)
+    return [
+        SpecError(other.path, f"claim {claim!r} is the disk {first.name!r} too; make both shareable or read-only")
+        for claim, (first, *others) in users.items()
+        for other in others
+    ]
+
+
+def _numbered(found: list[Disk]) -> list[Disk]:
+    names = slots.targets([(disk.spec, disk.bus) for disk in found])
+    units = threads = 0
+    numbered = []
+    for disk, name in zip(found, names, strict=True):
+        unit, io_thread = None, None
+        if disk.bus == "scsi":
+            unit, units = units, units + 1
+        if disk.spec.dedicated_io_thread:
+            threads += 1
+            io_thread = threads
+        numbered.append(dataclasses.replace(disk, target=name, unit=unit, io_thread=io_thread))
+    return numbered

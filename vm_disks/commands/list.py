@@ -1,0 +1,118 @@
+"""vm-disks list"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import click
+import yaml
+
+from vm_disks import domain_xml, resolve
+from vm_disks.commands.options import Inputs, connect_option, read, vm_options
+from vm_disks.errors import HypervisorError
+from vm_disks.model import Disk
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a user wants to know of a disk; the names are those of the JSON."""
+
+    disk: str
+    claim: str | None
+    volume: str | None
+    target: str
+    bus: str
+    portal: str | None
+    iqn: str | None
+    lun: int | None
+    size: str | None
+    """As the claim says it: a Kubernetes quantity."""
+    chap: bool
+    readOnly: bool  # noqa: N815 (JSON, as Kubernetes writes it)
+    state: str
+
+
+TABLE = ("disk", "claim", "target", "portal", "lun", "size", "state")
+WIDE = ("disk", "claim", "volume", "target", "bus", "portal", "iqn", "lun", "size", "chap", "readOnly", "state")
+
+
+@click.command("list")
+@vm_options
+@connect_option
+@click.option(
+    "-o", "--output", type=click.Choice(["table", "wide", "json", "yaml"]), default="table", show_default=True
+)
+def command(uri: str | None, output: Literal["table", "wide", "json", "yaml"], **where: Any) -> None:
+    """List the VM's disks: claim, volume, portal, IQN, LUN, size, CHAP, and whether the VM runs.
+
+    \b
+    Examples:
+      vm-disks list -f vm.yaml
+      vm-disks list -f vm.yaml -o json
+    """
+    inputs = read(**where)
+    disks = resolve(inputs.vm, inputs.lookup)
+    state = _state(inputs, uri)
+    rows = [_row(disk, inputs, state) for disk in disks]
+    match output:
+        case "json":
+            click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        case "yaml":
+            click.echo(yaml.safe_dump([dataclasses.asdict(row) for row in rows], sort_keys=False).rstrip("\n"))
+        case _:
+            click.echo(table(rows, WIDE if output == "wide" else TABLE))
+
+
+def _row(disk: Disk, inputs: Inputs, state: str) -> Row:
+    address = disk.address
+    claim = (disk.claim and inputs.lookup.claim(inputs.vm.namespace, disk.claim)) or {}
+    size = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
+    return Row(
+        disk=disk.spec.name,
+        claim=disk.claim,
+        volume=disk.volume,
+        target=disk.target,
+        bus=disk.bus,
+        portal=str(address.portals[0]) if address else None,
+        iqn=address.iqn if address else None,
+        lun=address.lun if address else None,
+        size=str(size) if size else None,
+        chap=bool(address and address.chap),
+        readOnly=disk.read_only,
+        state=state,
+    )
+
+
+def _state(inputs: Inputs, uri: str | None) -> str:
+    """The domain's; "unknown" without a libvirt to ask, for a list needs none."""
+    try:
+        from vm_disks.runtime import machine
+        from vm_disks.runtime.hypervisor import Hypervisor
+    except ModuleNotFoundError:
+        return "unknown"
+    try:
+        with Hypervisor(uri) as hypervisor:
+            name = domain_xml.name(inputs.vm)
+            return machine.find(hypervisor, name).state if hypervisor.runs(name) else "off"
+    except HypervisorError:
+        return "unknown"
+
+
+def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """Columns as kubectl prints them: upper case, three spaces between."""
+    cells = [[column.upper() for column in columns]]
+    cells += [[_cell(getattr(row, column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return "\n".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)

@@ -1,0 +1,62 @@
+"""vm-disks migrate"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from vm_disks import domain_xml, resolve
+from vm_disks import launch as launching
+from vm_disks.commands.options import Inputs, connect_option, read, say, vm_options
+from vm_disks.disk_xml import needs_file
+from vm_disks.errors import Faults, SpecError
+from vm_disks.leases import access_modes
+from vm_disks.model import Disk
+
+
+@click.command("migrate")
+@vm_options
+@connect_option
+@click.option("--to", "destination_uri", required=True, metavar="URI", help="The libvirt daemon to go to.")
+@click.option(
+    "--via",
+    "migration_uri",
+    metavar="URI",
+    help="Where the destination's QEMU is reached (tcp://HOST). [default: its name]",
+)
+def command(uri: str | None, destination_uri: str, migration_uri: str | None, **where: Any) -> None:
+    """Move the running VM to another libvirt daemon while it runs.
+
+    For a moment both sides are logged in to each LUN, so the claims must be ReadWriteMany.
+
+    \b
+    Example:
+      vm-disks migrate -f vm.yaml --to qemu+ssh://other-host/system
+    """
+    from vm_disks.runtime import machine as machines
+    from vm_disks.runtime.hypervisor import Hypervisor
+
+    inputs = read(**where)
+    disks = resolve(inputs.vm, inputs.lookup)
+    if faults := _obstacles(disks, inputs):
+        raise Faults(f"VM {inputs.vm.namespace}/{inputs.vm.name} can't migrate", faults)
+    credentials = {
+        disk.secret_usage: launching.credentials_of(disk, inputs.lookup) for disk in disks if disk.secret_usage
+    }
+    with Hypervisor(uri) as source, Hypervisor(destination_uri) as destination:
+        machine = machines.find(source, domain_xml.name(inputs.vm))
+        machine.migrate(destination, credentials, migration_uri)
+        say(f"{machine.name} runs on {destination.uri} now")
+
+
+def _obstacles(disks: Sequence[Disk], inputs: Inputs) -> list[SpecError]:
+    faults = []
+    for disk in disks:
+        if needs_file(disk):
+            faults.append(SpecError(disk.spec.path, f"disk {disk.spec.name} is a file on this host"))
+        elif disk.claim and "ReadWriteMany" not in (modes := access_modes(inputs.vm, disk.claim, inputs.lookup)):
+            fix = "Use a ReadWriteMany claim, or stop the VM here and start it there"
+            faults.append(SpecError(disk.spec.path, f"claim {disk.claim} is {', '.join(sorted(modes))}. {fix}"))
+    return faults

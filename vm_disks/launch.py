@@ -1,0 +1,190 @@
+"""From a VM spec to a running machine: resolve, read the credentials, reach the portals, start."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from vm_disks import chap, domain_xml, media, portals, resolve
+from vm_disks.chap import Credentials
+from vm_disks.disk_xml import needs_file
+from vm_disks.errors import (
+    AlreadyRunning,
+    CredentialsError,
+    Faults,
+    HypervisorError,
+    MachineStuck,
+    PortalUnreachable,
+    VmDisksError,
+)
+from vm_disks.leases import Holder, Leases, exclusive_claims
+from vm_disks.lookup import FromCluster, Lookup
+from vm_disks.model import ClaimSource, Disk, VmSpec
+
+if TYPE_CHECKING:
+    from vm_disks.runtime.console import Console
+    from vm_disks.runtime.hypervisor import Hypervisor
+    from vm_disks.runtime.machine import Machine
+
+Acceleration = Literal["auto", "kvm", "tcg"]
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """All that a start needs to know; the credentials are in memory only."""
+
+    vm: VmSpec
+    disks: tuple[Disk, ...]
+    credentials: dict[str, Credentials]
+    network: str = "user"
+
+    @property
+    def name(self) -> str:
+        return domain_xml.name(self.vm)
+
+    def xml(self, domain_type: Literal["kvm", "qemu"]) -> str:
+        options = domain_xml.DomainOptions(type=domain_type, network=self.network)
+        return domain_xml.render(self.vm, self.disks, options)
+
+
+def prepare(vm: VmSpec, lookup: Lookup, *, network: str = "user", say: Say) -> Launch:
+    """Raises Faults with every claim, Secret and portal that won't do, and ClusterError."""
+    return Launch(vm, *reach(vm, resolve(vm, lookup), lookup, say), network)
+
+
+def reach(
+    vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, say: Say
+) -> tuple[tuple[Disk, ...], dict[str, Credentials]]:
+    """The disks, each with the portal that answers, and the CHAP credentials by libvirt secret. Raises as `prepare`."""
+    credentials: dict[str, Credentials] = {}
+    reached: list[Disk] = []
+    errors: list[VmDisksError] = []
+    for disk in disks:
+        try:
+            reached.append(_reach(disk, say))
+            if disk.secret_usage is not None:
+                credentials[disk.secret_usage] = credentials_of(disk, lookup)
+        except (PortalUnreachable, CredentialsError) as error:
+            errors.append(error)
+    if errors:
+        raise Faults(f"VM {vm.namespace}/{vm.name}", errors)
+    return tuple(reached), credentials
+
+
+def credentials_of(disk: Disk, lookup: Lookup) -> Credentials:
+    """Raises CredentialsError, ClusterError."""
+    assert disk.address is not None  # noqa: S101 (only a LUN has a secret)
+    assert disk.address.chap is not None  # noqa: S101
+    reference = disk.address.chap
+    return chap.read(lookup.secret(reference.namespace, reference.secret), f"{reference.namespace}/{reference.secret}")
+
+
+def _reach(disk: Disk, say: Say) -> Disk:
+    if disk.address is None:
+        return disk
+    portal = portals.first_answering(disk.address.portals, subject=f"disk {disk.spec.name} (claim {disk.claim})")
+    if portal != disk.address.portals[0]:
+        say(f"disk {disk.spec.name}: portal {disk.address.portals[0]} does not answer; using {portal}")
+    return dataclasses.replace(disk, address=dataclasses.replace(disk.address, portals=(portal,)))
+
+
+def domain_types(acceleration: Acceleration, offers_kvm: bool) -> Sequence[Literal["kvm", "qemu"]]:
+    """The libvirt domain types to try, in order. With "auto", KVM that gets stuck gives way to QEMU's own TCG."""
+    if acceleration == "auto":
+        return ("kvm", "qemu") if offers_kvm else ("qemu",)
+    return ("kvm",) if acceleration == "kvm" else ("qemu",)
+
+
+@contextmanager
+def reserved(launch: Launch, lookup: Lookup, hypervisor: Hypervisor, *, force: bool = False) -> Iterator[Launch]:
+    """The same launch with its Leases taken and its files made; both are undone unless the domain runs afterwards.
+
+    Raises AlreadyRunning, LeaseHeld, SpecError, ToolError, ClusterError, HypervisorError.
+    """
+    if hypervisor.runs(launch.name):
+        raise AlreadyRunning(
+            f"Domain {launch.name} runs on {hypervisor.uri} already. "
+            "Look at it with `vm-disks console`, end it with `vm-disks stop`."
+        )
+    if not hypervisor.is_local and any(needs_file(disk) for disk in launch.disks):
+        raise HypervisorError(
+            f"Disks of VM {launch.vm.name} are local files (a seed, a scratch disk, an overlay), and "
+            f"{hypervisor.uri} is another host. Run vm-disks there."
+        )
+    try:
+        reserve(launch.vm, launch.disks, lookup, hypervisor, force=force)
+        yield dataclasses.replace(launch, disks=media.make(launch.vm, launch.disks, lookup, launch.credentials))
+    finally:
+        if not hypervisor.runs(launch.name):
+            release(launch.vm, claims_of(launch.vm), lookup, hypervisor)
+
+
+def reserve(vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, hypervisor: Hypervisor, *, force: bool = False) -> None:
+    """Take the Leases of the claims that allow one writer. Without a cluster there is nobody to ask.
+
+    Raises LeaseHeld, ClusterError.
+    """
+    if isinstance(lookup, FromCluster) and (names := exclusive_claims(vm, disks, lookup)):
+        leases = _leases(vm, lookup, hypervisor)
+        for name in names:
+            leases.acquire(name, runs=hypervisor.runs, force=force)
+
+
+def release(vm: VmSpec, claims: Iterable[str], lookup: Lookup, hypervisor: Hypervisor) -> None:
+    """What the VM had: its local files and, if they are its own, the Leases. Raises ClusterError."""
+    media.remove(domain_xml.name(vm))
+    release_claims(vm, claims, lookup, hypervisor)
+
+
+def release_claims(vm: VmSpec, claims: Iterable[str], lookup: Lookup, hypervisor: Hypervisor) -> None:
+    """Raises ClusterError."""
+    if isinstance(lookup, FromCluster) and (names := list(claims)):
+        leases = _leases(vm, lookup, hypervisor)
+        for name in names:
+            leases.release(name)
+
+
+def claims_of(vm: VmSpec) -> list[str]:
+    return [disk.source.claim for disk in vm.disks if isinstance(disk.source, ClaimSource)]
+
+
+def _leases(vm: VmSpec, cluster: FromCluster, hypervisor: Hypervisor) -> Leases:
+    return Leases(cluster, vm.namespace, Holder(hypervisor.place, domain_xml.name(vm)))
+
+
+def boot(
+    launch: Launch,
+    hypervisor: Hypervisor,
+    acceleration: Acceleration,
+    *,
+    watch: Callable[[Machine, Console], object],
+    say: Say,
+) -> Machine:
+    """Create the machine, let it run, and `watch` its console from the first byte on.
+
+    Raises AlreadyRunning, HypervisorError and what `watch` raises, the machine still running;
+    but MachineStuck only when there is no other way left to run the guest, and then the machine is gone.
+    """
+    from vm_disks.runtime import machine as machines
+    from vm_disks.runtime.console import Console
+
+    types = domain_types(acceleration, hypervisor.offers_kvm())
+    for domain_type in types:
+        machine = machines.create(hypervisor, launch.name, launch.xml(domain_type), launch.credentials)
+        with Console(machine) as console:
+            machine.resume()
+            say(f"started {machine.name} on {hypervisor.uri} ({'KVM' if domain_type == 'kvm' else 'QEMU without KVM'})")
+            try:
+                watch(machine, console)
+            except MachineStuck as error:
+                machine.destroy()
+                if domain_type == types[-1]:
+                    raise
+                say(f"{error} Starting again without KVM.")
+            else:
+                break
+    return machine

@@ -1,0 +1,149 @@
+"""One VM at a time writes to a ReadWriteOnce claim: a Lease per claim names the host and domain that uses it.
+
+Kubernetes enforces access modes for pods that mount the claim; a QEMU that logs in by itself is not seen. A Lease never
+expires by time: a host that is cut off from the API may well go on writing. It ends with `vm-disks stop`, the end of
+`vm-disks run`, the pod that is its owner, or --force.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vm_disks.errors import ClusterError, LeaseHeld
+from vm_disks.lookup import FromCluster, Lookup
+from vm_disks.model import ClaimSource, Disk, VmSpec
+
+EXCLUSIVE = {"ReadWriteOnce", "ReadWriteOncePod"}
+TIMEOUT_S = 10
+ATTEMPTS = 3
+CLAIM_LABEL = "lundock.io/claim"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A domain on a host; in a pod, the host is the pod."""
+
+    host: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.domain}"
+
+
+def exclusive_claims(vm: VmSpec, disks: Iterable[Disk], lookup: Lookup) -> list[str]:
+    """The claims that this VM writes to and that allow one writer only, in spec order. Raises ClusterError."""
+    names: list[str] = []
+    for disk in disks:
+        source = disk.spec.source
+        if not isinstance(source, ClaimSource) or source.overlay or disk.read_only or source.claim in names:
+            continue
+        modes = access_modes(vm, source.claim, lookup)
+        if modes and modes <= EXCLUSIVE:
+            names.append(source.claim)
+    return names
+
+
+def access_modes(vm: VmSpec, claim: str, lookup: Lookup) -> frozenset[str]:
+    """What the claim asks for, which is what it may be used as. Raises ClusterError."""
+    document = lookup.claim(vm.namespace, claim) or {}
+    return frozenset((document.get("spec") or {}).get("accessModes") or ())
+
+
+def lease_name(claim: str) -> str:
+    """DNS-1123, at most 253 characters, and one for each claim."""
+    name = f"vm-disks-{claim}"
+    return name if len(name) <= 253 else f"vm-disks-{hashlib.sha256(claim.encode()).hexdigest()}"
+
+
+class Leases:
+    """The Leases of one namespace, for one holder."""
+
+    def __init__(self, cluster: FromCluster, namespace: str, holder: Holder) -> None:
+        from kubernetes.client import CoordinationV1Api
+
+        self._api: Any = CoordinationV1Api(cluster.api)
+        self.namespace = namespace
+        self.holder = holder
+
+    def acquire(self, claim: str, *, runs: Callable[[str], bool], force: bool = False) -> None:
+        """`runs` says whether a domain runs on this host. Raises LeaseHeld, ClusterError.
+
+        A Lease of this host whose domain is gone is taken over, for the guest may have powered itself off.
+        """
+        for _ in range(ATTEMPTS):
+            if self._create(claim) or self._take_over(claim, runs, force=force):
+                return
+        raise ClusterError(f"Others keep changing the Lease {lease_name(claim)} in {self.namespace}. Try again.")
+
+    def _create(self, claim: str) -> bool:
+        lease = self._lease(lease_name(claim), claim)
+        return bool(self._call("create", claim, self._api.create_namespaced_lease, self.namespace, lease))
+
+    def _take_over(self, claim: str, runs: Callable[[str], bool], *, force: bool) -> bool:
+        name = lease_name(claim)
+        lease = self._call("read", claim, self._api.read_namespaced_lease, name, self.namespace)
+        if lease is None:  # released in between
+            return False
+        host, _, domain = (lease.spec.holder_identity or "").partition("/")
+        ours = host == self.holder.host and (domain == self.holder.domain or not runs(domain))
+        if not (ours or force):
+            raise LeaseHeld(
+                f"claim {self.namespace}/{claim} is in use: Lease {name} says that domain {domain} on host {host} "
+                "writes to it, and it allows one writer. Stop that VM (`vm-disks stop` there); if it is gone for good, "
+                "--force takes the claim over."
+            )
+        lease.spec.holder_identity = str(self.holder)
+        lease.metadata.owner_references = owners(os.environ) or None
+        # With the resourceVersion that was read, so that of two that take over one loses.
+        return bool(self._call("take over", claim, self._api.replace_namespaced_lease, name, self.namespace, lease))
+
+    def release(self, claim: str) -> None:
+        """Only if it is ours. Nothing to do where there is none. Raises ClusterError."""
+        from kubernetes.client import V1DeleteOptions, V1Preconditions
+
+        name = lease_name(claim)
+        lease = self._call("read", claim, self._api.read_namespaced_lease, name, self.namespace)
+        if lease is None or lease.spec.holder_identity != str(self.holder):
+            return
+        exactly = V1DeleteOptions(preconditions=V1Preconditions(resource_version=lease.metadata.resource_version))
+        self._call("delete", claim, self._api.delete_namespaced_lease, name, self.namespace, body=exactly)
+
+    def _lease(self, name: str, claim: str) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"name": name, "namespace": self.namespace}
+        if len(claim) <= 63:
+            metadata["labels"] = {CLAIM_LABEL: claim}
+        metadata["ownerReferences"] = owners(os.environ)
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": metadata,
+            "spec": {"holderIdentity": str(self.holder)},
+        }
+
+    def _call(self, verb: str, claim: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any | None:
+        """None for "there is none" (404) and "not as it was" (409)."""
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        what = (
+            f"Could not {verb} the Lease {lease_name(claim)} in namespace {self.namespace}, which guards claim {claim}"
+        )
+        try:
+            return function(*arguments, **options, _request_timeout=TIMEOUT_S)
+        except ApiException as error:
+            if error.status in (404, 409):
+                return None
+            advice = "A Role must allow get, create, update and delete of leases in the group coordination.k8s.io"
+            raise ClusterError(f"{what}: {error.status} {error.reason}. {advice}.") from error
+        except HTTPError as error:
+            raise ClusterError(f"{what}: no answer ({error}). Check that the API server is up.") from error
+
+
+def owners(environment: Mapping[str, str]) -> list[dict[str, str]]:
+    """In a pod whose name and UID are in its environment: the pod, so that its Leases go when it is deleted."""
+    name, uid = environment.get("POD_NAME"), environment.get("POD_UID")
+    return [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}] if name and uid else []

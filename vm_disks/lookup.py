@@ -1,0 +1,168 @@
+"""Where claims, volumes and secrets are looked up: in manifests on disk, or in a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
+
+from vm_disks import binding
+from vm_disks.errors import ClusterError
+from vm_disks.objects import Document, part
+
+if TYPE_CHECKING:  # takes most of a second, so it is imported where a cluster is asked
+    from kubernetes.client import ApiClient
+
+CLAIM = "PersistentVolumeClaim"
+VOLUME = "PersistentVolume"
+TIMEOUT_S = 10.0
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+class Lookup(Protocol):
+    """Kubernetes objects by name; None is "there is none". Raises ClusterError when that can't be known."""
+
+    def claim(self, namespace: str, name: str) -> Document | None: ...
+
+    def volume(self, name: str) -> Document | None: ...
+
+    def secret(self, namespace: str, name: str) -> Document | None: ...
+
+    def service(self, namespace: str, name: str) -> Document | None: ...
+
+    def namespaces_of(self, claim: str) -> Sequence[str]:
+        """Namespaces known to have a claim of this name, to help with a mistake."""
+
+    @property
+    def inside_cluster(self) -> bool:
+        """Whether the cluster's Service names resolve where the VM runs."""
+
+
+class FromManifests:
+    """Objects from `documents.load`. Claims are bound to PVs as the cluster's controller would do it."""
+
+    def __init__(
+        self, documents: Sequence[Document], namespace: str = "default", *, inside_cluster: bool = True
+    ) -> None:
+        self.inside_cluster = inside_cluster
+        self._objects: dict[tuple[str, str, str], Document] = {}
+        for document in documents:
+            metadata = part(document, "metadata")
+            kind = str(document.get("kind"))
+            place = "" if kind == "PersistentVolume" else str(metadata.get("namespace") or namespace)
+            self._objects[kind, place, str(metadata.get("name"))] = document
+        self._bind()
+
+    def _bind(self) -> None:
+        claims = {(place, name): doc for (kind, place, name), doc in self._objects.items() if kind == CLAIM}
+        volumes = {name: doc for (kind, _, name), doc in self._objects.items() if kind == VOLUME}
+        for (namespace, name), claim in binding.bind(claims, volumes).items():
+            self._objects[CLAIM, namespace, name] = claim
+
+    def claim(self, namespace: str, name: str) -> Document | None:
+        return self._objects.get((CLAIM, namespace, name))
+
+    def volume(self, name: str) -> Document | None:
+        return self._objects.get((VOLUME, "", name))
+
+    def secret(self, namespace: str, name: str) -> Document | None:
+        return self._objects.get(("Secret", namespace, name))
+
+    def service(self, namespace: str, name: str) -> Document | None:
+        return self._objects.get(("Service", namespace, name))
+
+    def namespaces_of(self, claim: str) -> Sequence[str]:
+        return sorted(place for kind, place, name in self._objects if kind == CLAIM and name == claim)
+
+
+class FromCluster:
+    """Objects from an API server, by a `kubernetes.client.ApiClient`; time-out 10 s a call."""
+
+    def __init__(self, api: ApiClient, *, inside_cluster: bool = False, namespace: str = "default") -> None:
+        """`namespace` is the context's, or the pod's: where a VM is that names none."""
+        self.api = api
+        self.namespace = namespace
+        self.inside_cluster = inside_cluster
+
+    def claim(self, namespace: str, name: str) -> Document | None:
+        return self._namespaced(namespace, "persistentvolumeclaims", name)
+
+    def volume(self, name: str) -> Document | None:
+        return self.get(f"/api/v1/persistentvolumes/{_segment(name)}")
+
+    def secret(self, namespace: str, name: str) -> Document | None:
+        return self._namespaced(namespace, "secrets", name)
+
+    def service(self, namespace: str, name: str) -> Document | None:
+        return self._namespaced(namespace, "services", name)
+
+    def namespaces_of(self, claim: str) -> Sequence[str]:  # noqa: ARG002 (of the Protocol)
+        """Unknown: a VM's owner may not list other namespaces."""
+        return ()
+
+    def _namespaced(self, namespace: str, resource: str, name: str) -> Document | None:
+        return self.get(f"/api/v1/namespaces/{_segment(namespace)}/{resource}/{_segment(name)}")
+
+    def get(self, path: str) -> Document | None:
+        """The object at an API path, as plain JSON; None for 404. Raises ClusterError."""
+        from urllib3.exceptions import HTTPError
+
+        url = f"{self.api.configuration.host}{path}"
+        headers = {"Accept": "application/json"}
+        bearer = self.api.configuration.auth_settings().get("BearerToken")
+        if bearer:
+            headers["Authorization"] = bearer["value"]
+        try:
+            # The client's own calls build models of which nothing is needed here, and have changed between versions.
+            pool = self.api.rest_client.pool_manager
+            answer = pool.request("GET", url, headers=headers, timeout=TIMEOUT_S, retries=False)
+        except HTTPError as error:
+            raise ClusterError(f"GET {url}: no answer ({error}). Check that the API server is up.") from error
+        if answer.status == 404:
+            return None
+        if answer.status != 200:
+            advice = "Ask for a Role that allows it" if answer.status == 403 else "Check the kubeconfig and its user"
+            raise ClusterError(f"GET {url}: {answer.status} {answer.reason}. {advice}.")
+        document: Document = json.loads(answer.data)
+        return document
+
+
+def connect(kubeconfig: str | None = None, context: str | None = None) -> FromCluster:
+    """From the pod's service account when there is one and no kubeconfig is named, else from the kubeconfig.
+
+    Raises ClusterError.
+    """
+    from kubernetes import config
+    from kubernetes.client import ApiClient, Configuration
+
+    settings = Configuration()
+    inside = "KUBERNETES_SERVICE_HOST" in os.environ
+    source = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+    try:
+        if inside and not kubeconfig and not context and (SERVICE_ACCOUNT / "token").exists():
+            source = str(SERVICE_ACCOUNT)
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+        else:
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                kubeconfig, context, client_configuration=settings, persist_config=False
+            )
+            contexts, active = config.list_kube_config_contexts(kubeconfig)  # type: ignore[no-untyped-call]
+            namespace = _context_namespace(contexts, active, context)
+    except (config.ConfigException, OSError) as error:
+        raise ClusterError(
+            f"Reading {source}: {error}. Name a kubeconfig with --kubeconfig, or give the PV's manifest too."
+        ) from error
+    return FromCluster(ApiClient(settings), inside_cluster=inside, namespace=namespace)
+
+
+def _context_namespace(contexts: list[dict[str, Any]], active: dict[str, Any], name: str | None) -> str:
+    chosen = next((context for context in contexts if context["name"] == name), active)
+    return str(chosen["context"].get("namespace") or "default")
+
+
+def _segment(name: str) -> str:
+    return quote(name, safe="")

@@ -1,0 +1,1 @@
+"""VMs on this machine, through libvirt: the only package that imports it."""
