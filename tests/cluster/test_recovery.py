@@ -1,0 +1,57 @@
+"""Whatever is killed, the next start brings it back with its data, and nothing is left behind by a killed user."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.control_plane import ControlPlane, sweep
+from cluster.errors import NotReady
+from cluster.places import REPOSITORY
+from cluster.processes import Processes, is_alive, wait_for
+
+pytestmark = pytest.mark.cluster
+
+
+def test_killed_components_come_back_with_the_data() -> None:
+    with ControlPlane.alone() as plane:
+        plane.kubectl("create", "configmap", "kept", "--from-literal=answer=42")
+        before = {name: plane.processes.pid(name) for name in ("etcd", "kube-apiserver", "kube-controller-manager")}
+        for pid in before.values():
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+        assert wait_for(lambda: not plane.processes.all(), timeout_s=10)
+        plane.start()
+        assert plane.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.answer}") == "42"
+    assert not any(pid is not None and is_alive(pid) for pid in before.values())
+    assert not plane.places.run.exists()
+
+
+def test_a_killed_user_leaves_nothing_for_long() -> None:
+    program = """from cluster.control_plane import ControlPlane
+with ControlPlane.alone() as plane:
+    print(plane.places.run, flush=True)
+    input()
+"""
+    argv = [sys.executable, "-c", program]
+    with subprocess.Popen(argv, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout is not None
+        folder = Path(user.stdout.readline().strip())
+        user.kill()
+    orphans = Processes(folder, folder)
+    assert orphans.all()
+    sweep()
+    assert not orphans.all()
+    assert not folder.exists()
+
+
+def test_a_component_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
+    processes = Processes(tmp_path, tmp_path / "log")
+    processes.start("complainer", "/bin/sh", "-c", "echo the disk is on fire; exit 1")
+    with pytest.raises(NotReady, match="the disk is on fire"):
+        processes.wait("complainer", lambda: False, timeout_s=10)
