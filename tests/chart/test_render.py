@@ -1,0 +1,218 @@
+"""What the chart makes of its values: valid for the API, in the restricted Pod Security Standard, named per release."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import replace
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from cluster.errors import CommandFailed
+from tests.chart.helm import CHART, Document, Helm, of_kind, one
+
+HOST_NETWORK = {
+    "enabled": True,
+    "node": "node-1",
+    "address": "192.0.2.1",
+    "initiators": ["iqn.1993-08.org.debian:01:abc", "iqn.1993-08.org.debian:01:def"],
+}
+CUSTOM_RESOURCES = {"cert-manager.io/v1", "monitoring.coreos.com/v1"}
+
+COMBINATIONS: dict[str, Document] = {
+    "defaults": {},
+    "demonstration": {"target": {"persistence": {"enabled": False, "emptyDirSizeLimit": "2Gi"}}},
+    "several": {"target": {"replicas": 3, "shards": 2}, "provisioner": {"replicas": 2}},
+    "host network": {"target": {"hostNetwork": HOST_NETWORK, "nodeSelector": {"disk": "ssd"}}},
+    "lio": {"target": {"hostNetwork": HOST_NETWORK, "engine": "lio"}},
+    "secrets of the release": {"chap": {"secrets": "release"}},
+    "existing secrets": {
+        "api": {"existingTokenSecret": "token", "tls": {"existingSecret": "tls"}},
+        "chap": {"existingKeySecret": "key"},
+    },
+    "cert-manager": {"api": {"tls": {"certManager": {"enabled": True}}}},
+    "cert-manager's issuer": {
+        "api": {"tls": {"certManager": {"enabled": True, "issuerRef": {"name": "ours", "kind": "ClusterIssuer"}}}}
+    },
+    "peers": {
+        "networkPolicy": {
+            "iscsiFrom": [{"namespaceSelector": {"matchLabels": {"vms": "yes"}}}],
+            "monitoringFrom": [{"podSelector": {}}],
+        }
+    },
+    "no policies": {"networkPolicy": {"enabled": False}},
+    "extras": {
+        "podDisruptionBudget": {"enabled": True},
+        "metrics": {
+            "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "prometheusRule": {"enabled": True},
+            "grafanaDashboard": {"enabled": True},
+        },
+    },
+    "everything about pods": {
+        "commonLabels": {"team": "storage"},
+        "imageRegistry": "registry.example.com/mirror/",
+        "imagePullSecrets": ["pull"],
+        "target": {
+            "image": {"digest": f"sha256:{'0' * 64}"},
+            "tolerations": [{"key": "storage", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+            ],
+            "priorityClassName": "system-cluster-critical",
+            "podAnnotations": {"a": "b"},
+            "podLabels": {"c": "d"},
+            "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            "portal": {"type": "LoadBalancer", "annotations": {"pool": "storage"}},
+        },
+        "provisioner": {"podAnnotations": {"a": "b"}, "podLabels": {"c": "d"}, "nodeSelector": {"e": "f"}},
+    },
+    "classes": {
+        "storageClasses": [
+            {"name": "fast", "default": True, "parameters": {"thin": False, "target": "disk=ssd"}},
+            {"name": "kept", "reclaimPolicy": "Retain", "allowVolumeExpansion": False, "mountOptions": ["discard"]},
+        ]
+    },
+    "long names": {"fullnameOverride": "a-name-that-is-much-longer-than-anybody-would-want-it-to-be"},
+}
+
+
+@pytest.fixture(scope="module", params=COMBINATIONS.values(), ids=COMBINATIONS.keys())
+def rendered(helm: Helm, request: pytest.FixtureRequest) -> list[Document]:
+    return helm.render(request.param)
+
+
+def test_is_valid_for_the_api(rendered: list[Document]) -> None:
+    for document in rendered:
+        if document["apiVersion"] not in CUSTOM_RESOURCES:
+            kubernetes_validate.validate(document, "1.34", strict=True)
+
+
+def test_names_fit_and_are_used_once(rendered: list[Document]) -> None:
+    names = [(document["kind"], document["metadata"]["name"]) for document in rendered]
+    assert len(names) == len(set(names))
+    for kind, name in names:
+        assert len(name) <= (52 if kind == "StatefulSet" else 63), (kind, name)
+
+
+def pod_specs(documents: list[Document]) -> list[tuple[str, dict[str, Any]]]:
+    owners = [d for d in documents if d["kind"] in ("StatefulSet", "Deployment")]
+    pods = [(d["metadata"]["name"], d["spec"]) for d in of_kind(documents, "Pod")]
+    return [*((d["metadata"]["name"], d["spec"]["template"]["spec"]) for d in owners), *pods]
+
+
+def test_volumes_that_are_mounted_exist(rendered: list[Document]) -> None:
+    claims = {
+        claim["metadata"]["name"] for claim in one(rendered, "StatefulSet")["spec"].get("volumeClaimTemplates", [])
+    }
+    for name, pod in pod_specs(rendered):
+        volumes = {volume["name"] for volume in pod["volumes"]} | claims
+        for container in pod["containers"]:
+            assert {mount["name"] for mount in container["volumeMounts"]} <= volumes, name
+
+
+def test_secrets_that_are_mounted_are_made_or_given(helm: Helm) -> None:
+    for values in COMBINATIONS.values():
+        documents = helm.render(values)
+        made = {d["metadata"]["name"] for d in of_kind(documents, "Secret")}
+        made |= {d["spec"]["secretName"] for d in of_kind(documents, "Certificate")}
+        given = {"token", "tls", "key"} if values == COMBINATIONS["existing secrets"] else set()
+        for name, pod in pod_specs(documents):
+            mounted = {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+            assert mounted <= made | given, name
+
+
+def test_the_certificate_covers_every_target_and_its_ca_signed_it(helm: Helm) -> None:
+    from cryptography import x509
+
+    documents = helm.render({"target": {"replicas": 2}})
+    data = {key: base64.b64decode(value) for key, value in one(documents, "Secret", "lundock-api-tls")["data"].items()}
+    certificate, authority = (x509.load_pem_x509_certificate(data[key]) for key in ("tls.crt", "ca.crt"))
+    certificate.verify_directly_issued_by(authority)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["*.lundock-target.lundock.svc", "localhost"]
+
+
+def test_generated_secrets_differ_from_render_to_render(helm: Helm) -> None:
+    first, second = (one(helm.render(), "Secret", "lundock-api-token")["data"]["token"] for _ in range(2))
+    assert len(base64.b64decode(first)) == 43
+    assert first != second
+
+
+def test_a_portal_for_each_target_outlives_the_release(helm: Helm) -> None:
+    documents = helm.render({"target": {"replicas": 2, "shards": 2}})
+    for ordinal in range(2):
+        portal = one(documents, "Service", f"lundock-target-{ordinal}")
+        assert portal["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+        assert portal["spec"]["selector"]["statefulset.kubernetes.io/pod-name"] == f"lundock-target-{ordinal}"
+        assert [port["port"] for port in portal["spec"]["ports"]] == [3260, 3261]
+
+
+def test_a_large_number_reaches_the_agent_as_digits(helm: Helm) -> None:
+    settings = {"reserve_bytes": 2**40, "overcommit_ratio": 1.5, "image_hosts": ["a.example", "b.example"]}
+    documents = helm.render({"target": {"settings": settings}})
+    container = one(documents, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert environment["LUNDOCK_RESERVE_BYTES"] == str(2**40)
+    assert environment["LUNDOCK_OVERCOMMIT_RATIO"] == "1.5"
+    assert environment["LUNDOCK_IMAGE_HOSTS"] == "a.example b.example"
+
+
+def test_host_network_pins_the_node_and_names_it_everywhere(helm: Helm) -> None:
+    documents = helm.render(COMBINATIONS["host network"])
+    pod = one(documents, "StatefulSet")["spec"]["template"]["spec"]
+    assert pod["hostNetwork"] is True
+    assert pod["nodeSelector"] == {"kubernetes.io/hostname": "node-1", "disk": "ssd"}
+    environment = {variable["name"]: variable["value"] for variable in pod["containers"][0]["env"]}
+    assert environment["LUNDOCK_ISCSI_ADDRESSES"] == "192.0.2.1"
+    assert "portalHost: 192.0.2.1" in one(documents, "ConfigMap", "lundock-provisioner")["data"]["provisioner.yaml"]
+    assert one(documents, "StorageClass")["parameters"]["initiators"] == ",".join(HOST_NETWORK["initiators"])
+    assert not of_kind(documents, "Service", "lundock-target-0")
+
+
+def test_only_the_lio_mode_is_privileged(helm: Helm) -> None:
+    for name, values in COMBINATIONS.items():
+        text = str(helm.render(values))
+        assert ("'privileged': True" in text) == (name == "lio")
+        assert ("hostPath" in text) == (name == "lio")
+
+
+@pytest.mark.parametrize("kubernetes", ["1.29.0", "1.30.0", "1.34.2"])
+def test_without_the_admission_policy_secrets_stay_in_the_release(helm: Helm, kubernetes: str) -> None:
+    documents = helm.render({}, kubernetes)
+    cluster_wide = [
+        rule for rule in one(documents, "ClusterRole", "lundock.lundock")["rules"] if "secrets" in rule["resources"]
+    ]
+    configuration = yaml.safe_load(one(documents, "ConfigMap", "lundock-provisioner")["data"]["provisioner.yaml"])
+    if kubernetes == "1.29.0":
+        assert not of_kind(documents, "ValidatingAdmissionPolicy")
+        assert not cluster_wide
+        assert configuration["chap"]["secretNamespace"] == "lundock"
+    else:
+        assert of_kind(documents, "ValidatingAdmissionPolicy")
+        assert cluster_wide == [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "update", "delete"]}]
+        assert "secretNamespace" not in configuration["chap"]
+
+
+def test_two_releases_share_no_name(helm: Helm) -> None:
+    def names(which: Helm) -> set[tuple[str, str, str]]:
+        values = {"provisioner": {"name": f"{which.release}.example"}, "storageClasses": [{"name": which.release}]}
+        documents = which.render(values)
+        return {(d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"]) for d in documents}
+
+    first = names(replace(helm, release="one", namespace="storage"))
+    assert not first & names(replace(helm, release="two", namespace="storage"))
+    cluster_wide = {name for name in first if not name[1]}
+    assert not cluster_wide & names(replace(helm, release="one", namespace="other")) - {("StorageClass", "", "one")}
+
+
+def test_an_older_kubernetes_is_refused(helm: Helm) -> None:
+    with pytest.raises(CommandFailed, match=r"requires kubeVersion: >=1\.29"):
+        helm.render({}, "1.28.0")
+
+
+def test_lint_is_clean(helm: Helm) -> None:
+    assert "0 chart(s) failed" in helm.run("lint", CHART, "--strict", "--kube-version", "1.34.2")
