@@ -1,0 +1,83 @@
+"""The agent as a process of this machine, without a container: what start and scale start, stop and count."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from bench.processes import started
+from bench.servers import answers, free_ports, wait_until
+from target_image.agent.wire import Chap, ExportSpec, Lun, VolumeSpec
+from target_image.client import TargetClient
+
+VOLUME_BYTES = 64 * 2**20
+PASSWORD = "not-a-secret-at-all"  # noqa: S105
+
+
+@dataclass
+class Agent:
+    """One agent and its ports, kept from start to start; its data is in `folder`."""
+
+    folder: Path
+    api_port: int = field(default_factory=free_ports)
+    iscsi_port: int = field(default_factory=free_ports)
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @contextmanager
+    def running(self) -> Iterator[Agent]:
+        """Started, its API answering; stopped afterwards."""
+        settings = {
+            "data-dir": self.folder / "data",
+            "run-dir": self.folder / "run",
+            "api-port": self.api_port,
+            "iscsi-port": self.iscsi_port,
+            "iscsi-addresses": "127.0.0.1",
+            "page-port": free_ports(),
+            "metrics-port": free_ports(),
+            "overcommit-ratio": 1000,
+            "delete-grace-s": 0,
+        }
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        serve = [str(Path(sys.executable).with_name("lundock-target")), "serve", *options]
+        with started("agent", serve, self.folder) as self.process:
+            wait_until(lambda: answers(self.api_port), "the agent's start")
+            yield self
+
+    def client(self) -> TargetClient:
+        return TargetClient(self.url, timeout_s=60)
+
+    def iscsi_url(self, name: str) -> str:
+        return f"iscsi://{name}%{PASSWORD}@127.0.0.1:{self.iscsi_port}/iqn.2026-11.io.lundock:{name}/1"
+
+    def serves(self, name: str) -> bool:
+        """Whether a login to the export succeeds and its disk answers."""
+        argv = ["iscsi-readcapacity16", self.iscsi_url(name)]
+        return subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0
+
+    def fill(self, first: int, end: int) -> None:
+        """Make exports n<first> to n<end-1>, each with an empty volume."""
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: create(self.client(), f"n{number}"), range(first, end)))
+
+
+def create(client: TargetClient, name: str) -> None:
+    """A volume and its export with CHAP, as the provisioner makes them."""
+    client.ensure_volume(name, VolumeSpec(size_bytes=VOLUME_BYTES))
+    chap = Chap(username=name, password=SecretStr(PASSWORD))
+    client.ensure_export(name, ExportSpec(luns=[Lun(lun=1, volume=name)], chap=chap))
+
+
+def delete(client: TargetClient, name: str) -> None:
+    client.delete_export(name)
+    client.delete_volume(name)

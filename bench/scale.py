@@ -1,0 +1,115 @@
+"""What does one call cost when there are many exports, and the provisioner when there are many claims?
+
+    python -m bench.scale [--exports 10,200,2000] [--claims 10000]
+
+Calls are made one after the other by one client, at each number of exports; a create is a volume and its export,
+ledger synced. Discovery is SendTargets by libiscsi. The claims are Bound ones of ours in a control plane without nodes;
+"synced" is /readyz of a provisioner started there.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import click
+import requests
+
+from bench import resolve
+from bench.agent import Agent, create, delete
+from bench.kube import CLAIMS, VOLUMES, Api
+from bench.processes import cpu_seconds, peak_mib, started, threads
+from bench.provision import p99
+from bench.provisioners import provisioner_argv, provisioner_config, storage_class
+from bench.report import Report
+from bench.servers import free_ports, run, scratch, wait_until
+from cluster.control_plane import ControlPlane
+
+CALLS = 100
+IDLE_S = 20
+
+
+def ms(call: Callable[..., object], *arguments: object) -> float:
+    started_s = time.monotonic()
+    call(*arguments)
+    return (time.monotonic() - started_s) * 1000
+
+
+def one_size(report: Report, agent: Agent, count: int) -> float:
+    """Rows for this many exports. Returns the p99 of a create, in milliseconds."""
+    client, portal = agent.client(), f"iscsi://127.0.0.1:{agent.iscsi_port}"
+    names = [f"extra{number}" for number in range(CALLS)]
+    samples = {
+        "create": [ms(create, client, name) for name in names],
+        "get": [ms(client.get_export, name) for name in names],
+        "delete": [ms(delete, client, name) for name in names],
+        "list sessions": [ms(client.sessions) for _ in range(10)],
+        "discovery": [ms(run, "iscsi-ls", portal) for _ in range(5)],
+    }
+    for what, values in samples.items():
+        report.add(f"{count} exports: {what}", "ms", values)
+    report.add(f"{count} exports: peak memory of agent and tgtd", "MiB", [peak_mib(agent.process.pid)])
+    report.add(f"{count} exports: threads of agent and tgtd", "", [threads(agent.process.pid)])
+    return p99(samples["create"])
+
+
+def exports(report: Report, counts: list[int]) -> None:
+    with scratch() as folder, Agent(folder).running() as agent:
+        worst, made = [], 0
+        for count in counts:
+            agent.fill(made, count)
+            made = count
+            worst.append(one_size(report, agent, count))
+        ratio = worst[-1] / worst[0]
+        name = f"p99 of a create, {counts[-1]} exports against {counts[0]}"
+        report.add(name, "times", [ratio], goal="at most 1.5 times", met=ratio <= 1.5)
+
+
+def claims(report: Report, count: int) -> None:
+    """A provisioner starts where this many claims of ours are Bound already."""
+    with scratch() as folder, ControlPlane.alone() as plane, Agent(folder).running() as agent:
+        api = Api(plane)
+        storage_class(api, "lundock", "iscsi.lundock.io")
+        numbers = range(count)
+        api.each(lambda number: api.create(VOLUMES, resolve.volume(number)), numbers, threads=16)
+        api.each(lambda number: api.create(CLAIMS, resolve.claim(number)), numbers, threads=16)
+        health = free_ports()
+        config = provisioner_config(folder, agent, health)
+        argv = provisioner_argv(plane, config)
+        synced, peaks, idle = [], [], []
+        for _ in range(3):
+            started_s = time.monotonic()
+            with started("provisioner", argv, folder) as process:
+                wait_until(lambda: _is_ready(health), "the provisioner's sync", timeout_s=300)
+                synced.append(time.monotonic() - started_s)
+                before_s = cpu_seconds(process.pid)
+                time.sleep(IDLE_S)
+                idle.append((cpu_seconds(process.pid) - before_s) / IDLE_S * 100)
+                peaks.append(peak_mib(process.pid))
+    name = f"{count} claims: provisioner's"
+    report.add(f"{name} start to synced", "s", synced, goal="below 5 s", met=statistics.median(synced) < 5)
+    report.add(f"{name} peak memory", "MiB", peaks, goal="below 200 MB", met=max(peaks) < 200e6 / 2**20)
+    report.add(f"{name} CPU in the {IDLE_S} s after it", "% of a core", idle)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=5).ok
+    except requests.RequestException:
+        return False
+
+
+@click.command(help=__doc__)
+@click.option("--exports", "counts", default="10,200,2000", show_default=True)
+@click.option("--claims", "claim_count", default=10_000, show_default=True)
+def main(counts: str, claim_count: int) -> None:
+    report = Report("scale", " ".join((__doc__ or "").split("\n\n")[2].split()))
+    exports(report, [int(count) for count in counts.split(",")])
+    claims(report, claim_count)
+    report.show()
+    report.write()
+
+
+if __name__ == "__main__":
+    main()
