@@ -140,12 +140,16 @@ def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """A zombie has ended: its parent, which may be us, only has not looked yet."""
+    """A zombie has ended: its parent, which may be us, only has not looked yet.
+
+    But its first thread alone does not tell: while another one has still to end, the process keeps its files and ports.
+    """
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except OSError:
         return False
-    return state != "Z"
+    return state != "Z" or threads > 1
 
 
 def _leads_its_session(pid: int) -> bool:
