@@ -1,15 +1,16 @@
 # Sourced by ./demo and ./test: says what is missing, installs it, and makes the Python environment.
-# Sets $python. Debian packages stand in packages.txt beside this file, each with the reason it is needed.
+# Sets $python. Debian packages stand in packages*.txt beside this file, each with the reason it is needed.
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 fail() { printf '\033[1;31merror:\033[0m %s\n' "$*" >&2; exit 1; }
 
 cache="${XDG_CACHE_HOME:-$HOME/.cache}/lundock"
 
+# install_packages LIST...: the packages of those lists, such as packages.txt.
 install_packages() {
   command -v apt-get >/dev/null || fail "this needs Debian 12 or a relative of it (no apt-get here); packages: cluster/packages.txt"
   local missing=() package
-  for package in $(sed -e 's/#.*//' "$checkout/cluster/packages.txt"); do
+  for package in $(cd "$checkout/cluster" && sed -e 's/#.*//' "$@"); do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
   done
   [ ${#missing[@]} -gt 0 ] || return 0

@@ -41,6 +41,10 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "tgtd": (_command("tgtd"), "tgtd is not installed (Debian package tgt)"),
     "tgtadm": (_command("tgtadm"), "tgtadm is not installed (Debian package tgt)"),
     "docker": (_docker, "no Docker engine answers `docker info`"),
+    "docker-registry": (
+        _command("docker-registry"),
+        "docker-registry is not installed (Debian package docker-registry)",
+    ),
     "qemu": (_command("qemu-system-x86_64"), "qemu-system-x86_64 is not installed (Debian package qemu-system-x86)"),
     "qemu-img": (_command("qemu-img"), "qemu-img is not installed (Debian package qemu-utils)"),
     "qemu-iscsi": (_qemu_iscsi, "QEMU's iSCSI driver is not installed (Debian package qemu-block-extra)"),
