@@ -9,7 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -164,11 +164,17 @@ class Stage:
         """Everything of this stage away; what is left is a test's own concern."""
         self.process.end()
         for claim in self.claims():
-            self.kube.patch(self._claim_path(claim["metadata"]["name"]), {"metadata": {"finalizers": None}})
+            self._let_go(self._claim_path(claim["metadata"]["name"]))
         self.kube.delete(f"/api/v1/namespaces/{self.namespace}")
         for pv in self.pvs():
-            self.kube.patch(kube.volume_path(pv["metadata"]["name"]), {"metadata": {"finalizers": None}})
-            self.kube.delete(kube.volume_path(pv["metadata"]["name"]))
+            path = kube.volume_path(pv["metadata"]["name"])
+            self._let_go(path)
+            self.kube.delete(path)
+
+    def _let_go(self, path: str) -> None:
+        """Take off what keeps it. kube-controller-manager works on the same objects: gone already is as good."""
+        with suppress(errors.NotFound):
+            self.kube.patch(path, {"metadata": {"finalizers": None}})
 
     # -- objects -----------------------------------------------------------------------------------------
 
