@@ -26,7 +26,7 @@ def resolve(vm: VmSpec, lookup: Lookup) -> list[Disk]:
             found.append(_resolve_disk(vm, spec, lookup))
         except (ClaimError, CredentialsError, SpecError) as error:
             faults.append(error)
-    faults += _shared(vm)
+    faults += _shared(found)
     if faults:
         raise Faults(f"VM {vm.namespace}/{vm.name}", faults)
     return _numbered(found)
@@ -62,17 +62,28 @@ def _resolve_disk(vm: VmSpec, spec: DiskSpec, lookup: Lookup) -> Disk:
     )
 
 
-def _shared(vm: VmSpec) -> list[SpecError]:
-    """One LUN under two disks that write would be two caches over the same blocks."""
-    users: dict[str, list[DiskSpec]] = defaultdict(list)
-    for spec in vm.disks:
-        if isinstance(spec.source, ClaimSource) and not (spec.shareable or spec.read_only or spec.source.overlay):
-            users[spec.source.claim].append(spec)
+def _shared(found: list[Disk]) -> list[SpecError]:
+    """One LUN under two disks of which one writes would be two caches over the same blocks, also by two claims."""
+    users: dict[tuple[str, int], list[Disk]] = defaultdict(list)
+    for disk in found:
+        if disk.address:
+            users[disk.address.iqn.lower(), disk.address.lun].append(disk)
     return [
-        SpecError(other.path, f"claim {claim!r} is the disk {first.name!r} too; make both shareable or read-only")
-        for claim, (first, *others) in users.items()
+        SpecError(
+            other.spec.path,
+            f"claim {other.claim!r} is the LUN of disk {first.spec.name!r} too (LUN {lun} of {iqn}); "
+            "make both shareable or read-only",
+        )
+        for (iqn, lun), (first, *others) in users.items()
+        if any(_writes(disk) for disk in (first, *others))
         for other in others
+        if not (first.spec.shareable and other.spec.shareable)
     ]
+
+
+def _writes(disk: Disk) -> bool:
+    """Whether the guest writes to the LUN itself, and not to a layer over it."""
+    return not disk.read_only and not (isinstance(disk.spec.source, ClaimSource) and disk.spec.source.overlay)
 
 
 def _numbered(found: list[Disk]) -> list[Disk]:

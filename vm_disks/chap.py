@@ -45,6 +45,8 @@ def read(secret: Mapping[str, Any] | None, name: str) -> Credentials:
     for key, value in ((USERNAME, username), (PASSWORD, password)):
         if not value:
             raise CredentialsError(name, f"it has no {key}", f"Add the key {key}")
+    if not username.isprintable():
+        raise CredentialsError(name, f"its {USERNAME} has a line end or control characters", "Write it again without")
     return Credentials(username, password)
 
 

@@ -22,6 +22,7 @@ from vm_disks.errors import (
 from vm_disks.lookup import Lookup
 from vm_disks.model import ClaimSource
 from vm_disks.objects import Document, listed, part
+from vm_disks.specs.volumes import NAME
 
 PORTAL_OVERRIDE = "lundock.io/portal-override"
 VOLUME_ID = "lundock.io/volume"
@@ -33,7 +34,11 @@ CDI_PHASE = "cdi.kubevirt.io/storage.pod.phase"
 """On a claim that CDI fills: its importer's phase, Succeeded when the data is there."""
 
 # RFC 7143 section 4.2.7: iqn., eui. and naa. names. A "/" would end the name in libvirt's IQN/LUN.
-IQN = r"(?i)iqn\.[0-9]{4}-[0-9]{2}\.[^\s/\"'<>&]{1,200}|eui\.[0-9a-f]{16}|naa\.([0-9a-f]{16}){1,2}"
+# Nor may it have what XML cannot carry: control characters, and the halves of surrogate pairs.
+IQN = (
+    r"(?i)iqn\.[0-9]{4}-[0-9]{2}\.[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff/\"'<>&]{1,200}"
+    r"|eui\.[0-9a-f]{16}|naa\.([0-9a-f]{16}){1,2}"
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def resolve(source: ClaimSource, namespace: str, path: str, lookup: Lookup) -> B
             portals=_portals(bound, iscsi, namespace, lookup),
             iqn=iqn,
             lun=_lun(bound, iscsi),
-            read_only=iscsi.get("readOnly") is True or part(claim, "spec").get("accessModes") == ["ReadOnlyMany"],
+            read_only=_flag(bound, iscsi, "readOnly") or part(claim, "spec").get("accessModes") == ["ReadOnlyMany"],
             initiator_name=_initiator(bound, iscsi),
             chap=_chap(bound, iscsi, namespace, lookup),
         ),
@@ -156,6 +161,14 @@ def _portal(bound: _Bound, text: Any, place: str) -> Portal:
         bound.refuse(BadAddress, str(error), f"Correct the PV's {place}")
 
 
+def _flag(bound: _Bound, iscsi: Document, name: str) -> bool:
+    """A "true" in quotes, taken for false, would let a VM write to what is read-only."""
+    value = iscsi.get(name)
+    if not isinstance(value, (bool, type(None))):
+        bound.refuse(BadAddress, f"{name} {value!r} is not true or false", f"Correct the PV's spec.iscsi.{name}")
+    return bool(value)
+
+
 def _lun(bound: _Bound, iscsi: Document) -> int:
     lun = iscsi.get("lun", 0)
     if isinstance(lun, bool) or not isinstance(lun, int) or not 0 <= lun <= MAX_LUN:
@@ -176,16 +189,18 @@ def _initiator(bound: _Bound, iscsi: Document) -> str | None:
 
 def _chap(bound: _Bound, iscsi: Document, namespace: str, lookup: Lookup) -> ChapReference | None:
     """QEMU makes no discovery session, so chapAuthDiscovery alone asks for nothing here."""
-    if not iscsi.get("chapAuthSession"):
+    if not _flag(bound, iscsi, "chapAuthSession"):
         return None
     ref = iscsi.get("secretRef")
     if not isinstance(ref, dict) or not ref.get("name"):
         bound.refuse(BadAddress, "chapAuthSession is true, but no secretRef says with what", "Add spec.iscsi.secretRef")
     name, place = str(ref["name"]), str(ref.get("namespace") or namespace)
-    secret = lookup.secret(place, name)
+    if not (re.fullmatch(NAME, name) and re.fullmatch(NAME, place)):
+        bound.refuse(BadAddress, f"secretRef {place}/{name} is no name", "Correct the PV's spec.iscsi.secretRef")
     volume_id = _annotations(bound.volume).get(VOLUME_ID)
-    if secret is None and volume_id:
-        return ChapReference(place, name, str(volume_id))
+    if isinstance(volume_id, str) and re.fullmatch(NAME, volume_id):  # known without the right to read Secrets
+        return ChapReference(place, name, volume_id)
+    secret = lookup.secret(place, name)
     try:
         return ChapReference(place, name, chap.read(secret, f"{place}/{name}").username)
     except CredentialsError as error:

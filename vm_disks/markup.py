@@ -29,8 +29,16 @@ class Field(Generic[T]):
     value: Callable[[T], Value]
 
 
+def carries(text: str) -> bool:
+    """Whether XML can: all characters are of XML 1.0's Char production (section 2.2)."""
+    return re.search("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text) is None
+
+
 def build(tag: str, fields: Iterable[Field[T]], thing: T) -> Element:
-    """An element with every field that has a value, in the order of the table."""
+    """An element with every field that has a value, in the order of the table.
+
+    Raises DomainError for what XML cannot carry: ElementTree would write it, and no parser would read it.
+    """
     root = ElementTree.Element(tag)
     for field in fields:
         value = field.value(thing)
@@ -40,6 +48,8 @@ def build(tag: str, fields: Iterable[Field[T]], thing: T) -> Element:
         place = root
         for step in steps:
             place = _child(place, step)
+        if isinstance(value, str) and not carries(value):
+            raise DomainError(f"<{tag}> {field.path}: {value!r} has characters that XML cannot carry.")
         if last.startswith("@"):
             place.set(last[1:], str(value))
         else:

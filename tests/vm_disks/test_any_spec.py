@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.vm_disks import cases, strategies
 from tests.vm_disks.driver import accept
-from vm_disks import domain_xml, resolve, specs
+from vm_disks import domain_xml, markup, resolve, specs
 from vm_disks.errors import VmDisksError
 from vm_disks.lookup import FromManifests
 
@@ -22,7 +22,9 @@ def render(document: dict[str, Any], claims: Sequence[dict[str, Any]] = CLAIMS) 
     try:
         vm = specs.read(document)
         disks = [cases.with_file(disk) for disk in resolve(vm, FromManifests(claims))]
-        return domain_xml.render(vm, disks, cases.EMULATED)
+        xml = domain_xml.render(vm, disks, cases.EMULATED)
+        markup.parse(xml.encode().decode())  # what is printed can be read
+        return xml
     except VmDisksError as error:
         event(type(error).__name__)
         return None

@@ -28,6 +28,7 @@ def test_credentials_are_read_and_never_shown(secret: dict[str, dict[str, str]])
         (encoded({**GOOD, "node.session.auth.username_in": "target"}), "mutual CHAP"),
         (encoded({**GOOD, "node.session.auth.password_in": "target"}), "one-way CHAP only"),
         ({"data": {"node.session.auth.username": "%"}}, "is not base64"),
+        (encoded({**GOOD, "node.session.auth.username": "user\n"}), "a line end or control characters"),
         ({"data": {"node.session.auth.username": "\x80"}}, "is not base64"),
     ],
 )

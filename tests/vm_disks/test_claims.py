@@ -121,6 +121,10 @@ def test_a_bound_claim_gives_its_address() -> None:
         (BadAddress, [CLAIM, changed(VOLUME, "spec.iscsi.lun", 16384)], "16384 is not a number", "lun"),
         (BadAddress, [CLAIM, changed(VOLUME, "spec.iscsi.lun", "1")], "'1' is not a number", "lun"),
         (BadAddress, [CLAIM, changed(VOLUME, "spec.iscsi.chapAuthSession", True)], "no secretRef", "Add spec.iscsi"),
+        (BadAddress, [CLAIM, changed(VOLUME, "spec.iscsi.chapAuthSession", "no")], "'no' is not true or", "chapAuth"),
+        (BadAddress, [CLAIM, changed(VOLUME, "spec.iscsi.readOnly", "true")], "'true' is not true or", "readOnly"),
+        (BadAddress, [CLAIM, changed(VOLUME, "spec.iscsi.iqn", "iqn.2001-04.com:\x01")], "not an iSCSI name", "iqn"),
+        (BadAddress, [CLAIM, changed(VOLUME, "spec.iscsi.iqn", "iqn.2001-04.com:\ud800")], "not an iSCSI name", "iqn"),
     ],
 )
 def test_a_claim_without_a_lun_is_an_error_with_its_fix(
@@ -223,6 +227,23 @@ def test_our_own_provisioners_username_is_known_without_the_secret() -> None:
     assert reference.username == "pvc-1"
 
 
+def test_its_secret_is_not_read_before_the_vm_starts() -> None:
+    """So that who may read claims and PVs, and no Secrets, can still print the XML."""
+
+    class WithoutSecrets(FromManifests):
+        def secret(self, namespace: str, name: str) -> Any:
+            raise AssertionError(f"{namespace}/{name} was read")
+
+    volume = with_chap(name="pvc-1-chap", namespace="vms")
+    volume["metadata"]["annotations"] = {claims.VOLUME_ID: "pvc-1"}
+    assert claims.resolve(ClaimSource("disk"), "vms", "", WithoutSecrets([CLAIM, volume])).address.chap
+
+
+def test_a_secret_whose_name_is_a_path_is_refused() -> None:
+    with pytest.raises(BadAddress, match=r"secretRef \.\./pv is no name"):
+        look_up(CLAIM, with_chap(name="pv", namespace=".."))
+
+
 def test_discovery_chap_alone_asks_for_nothing_of_qemu() -> None:
     assert look_up(CLAIM, changed(VOLUME, "spec.iscsi.chapAuthDiscovery", True)).chap is None
 
@@ -239,10 +260,37 @@ def test_one_claim_under_two_writing_disks_is_refused() -> None:
         return VmSpec("vm", "vms", tuple(DiskSpec(n, f"disks.{n}", ClaimSource("disk"), **fields) for n in ("a", "b")))
 
     lookup = FromManifests([CLAIM, VOLUME])
-    with pytest.raises(Faults, match=r"disks.b: claim 'disk' is the disk 'a' too"):
+    with pytest.raises(Faults, match=r"disks.b: claim 'disk' is the LUN of disk 'a' too"):
         resolve(twice(), lookup)
     assert len(resolve(twice(shareable=True), lookup)) == 2
     assert len(resolve(twice(read_only=True), lookup)) == 2
+
+
+def test_one_lun_by_two_claims_is_refused_and_so_is_a_layer_over_what_another_disk_writes() -> None:
+    other_claim = changed(changed(CLAIM, "metadata.name", "again"), "spec.volumeName", "pv2")
+    ref = {"namespace": "vms", "name": "again"}
+    other_volume = changed(changed(VOLUME, "metadata.name", "pv2"), "spec.claimRef", ref)
+    lookup = FromManifests([CLAIM, VOLUME, other_claim, other_volume])
+
+    def both(**second: Any) -> VmSpec:
+        overlay = second.pop("overlay", False)
+        disks = (
+            DiskSpec("a", "disks.a", ClaimSource("disk")),
+            DiskSpec("b", "disks.b", ClaimSource("again", overlay=overlay), **second),
+        )
+        return VmSpec("vm", "vms", disks)
+
+    for second in ({}, {"overlay": True}, {"read_only": True}):
+        with pytest.raises(Faults, match=r"disks.b: claim 'again' is the LUN of disk 'a' too .LUN 1 of iqn.2001-04"):
+            resolve(both(**second), lookup)
+    layers = tuple(DiskSpec(name, name, ClaimSource("disk", overlay=True)) for name in ("a", "b"))
+    assert len(resolve(VmSpec("vm", "vms", layers), lookup)) == 2
+
+
+def test_a_lun_that_its_pv_makes_read_only_may_be_two_disks() -> None:
+    lookup = FromManifests([CLAIM, changed(VOLUME, "spec.iscsi.readOnly", True)])
+    disks = tuple(DiskSpec(name, name, ClaimSource("disk")) for name in ("a", "b"))
+    assert len(resolve(VmSpec("vm", "vms", disks), lookup)) == 2
 
 
 def test_every_secret_usage_is_unique_to_vm_and_disk() -> None:

@@ -22,6 +22,12 @@ def test_the_name_is_kubevirts_and_the_uuid_follows_from_it() -> None:
     assert domain_xml.uuid(VmSpec("vm", "ns", (), firmware_uuid="given")) == "given"
 
 
+def test_what_xml_cannot_carry_is_refused() -> None:
+    disk = Disk(DiskSpec("d", "path", NoMedium(), serial="\x00"), "virtio", "vda", False)
+    with pytest.raises(DomainError, match=r"<disk> serial: '\\x00' has characters that XML cannot carry"):
+        domain_xml.render(VM, [disk])
+
+
 def test_the_spec_and_the_machine_must_both_want_graphics() -> None:
     def graphics(vm: VmSpec, vnc: bool) -> bool:
         return "<graphics" in domain_xml.render(vm, [], DomainOptions(vnc=vnc))

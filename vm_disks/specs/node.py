@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vm_disks.errors import SpecError, Unsupported, VmDisksError
+from vm_disks.markup import carries
 
 
 class Node:
@@ -51,7 +52,7 @@ class Node:
     def text(self, pattern: str | None = None, rule: str = "") -> str | None:
         """A string; `rule` says in words what `pattern` asks for."""
         value: str | None = self._of(str, "a string")
-        if value is not None and (_unprintable(value) or (pattern and not re.fullmatch(pattern, value))):
+        if value is not None and (not carries(value) or (pattern and not re.fullmatch(pattern, value))):
             self.fault(f"{value!r} {rule or 'has characters that XML cannot carry'}")
             return None
         return value
@@ -92,8 +93,3 @@ def _shown(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return "a mapping" if isinstance(value, dict) else "a list"
     return repr(value)
-
-
-def _unprintable(value: str) -> bool:
-    """Characters outside XML 1.0's Char production (section 2.2)."""
-    return re.search("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", value) is not None
