@@ -18,6 +18,8 @@ from vm_disks.lookup import Lookup
 from vm_disks.model import CloudInitSource, Disk, EmptyDiskSource, VmSpec
 
 SYSTEM_DIRECTORY = Path("/var/lib/vm-disks")
+MAX_LABEL = 63
+"""Of a host name's first part (RFC 1123 section 2.1)."""
 SEED_LABELS = {"NoCloud": "cidata", "ConfigDrive": "config-2"}
 """cloud-init finds its seed by the file system's label (its documentation, NoCloud and ConfigDrive)."""
 
@@ -73,11 +75,12 @@ def seed_files(seed: CloudInitSource, vm: VmSpec, path: str, lookup: Lookup) -> 
     if seed.network_data_secret:
         network_data = _secret_text(lookup, vm.namespace, seed.network_data_secret, "networkdata", path)
     identity = f"{vm.name}.{vm.namespace}"
+    hostname = vm.hostname or vm.name.partition(".")[0][:MAX_LABEL]
     if seed.kind == "NoCloud":
-        metadata = {"instance-id": identity, "local-hostname": vm.name}
+        metadata = {"instance-id": identity, "local-hostname": hostname}
         files = {"meta-data": json.dumps(metadata), "user-data": user_data}
         return files | ({"network-config": network_data} if network_data else {})
-    metadata = {"instance_id": identity, "hostname": vm.name, "uuid": domain_xml.uuid(vm)}
+    metadata = {"instance_id": identity, "local_hostname": hostname, "hostname": hostname, "uuid": domain_xml.uuid(vm)}
     latest = "openstack/latest"
     files = {f"{latest}/meta_data.json": json.dumps(metadata), f"{latest}/user_data": user_data}
     return files | ({f"{latest}/network_data.json": network_data} if network_data else {})

@@ -5,7 +5,7 @@ Everything here is frozen and pure. `VmSpec` is what a spec reader gives; `Disk`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from vm_disks.address import LunAddress
@@ -115,6 +115,8 @@ class VmSpec:
     machine: str = "q35"
     firmware: Literal["bios", "efi"] = "bios"
     secure_boot: bool = False
+    hostname: str | None = None
+    """What cloud-init is told; the first label of the name when absent."""
     timezone: str | None = None
     """An IANA name that the clock follows; UTC when absent."""
     block_multi_queue: bool = False
@@ -123,7 +125,6 @@ class VmSpec:
     serial_console: bool = True
     graphics: bool = True
     rng: bool = True
-    annotations: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     """`path: reason` of what the spec asks for and a disk or domain can't show; worth a warning."""
 

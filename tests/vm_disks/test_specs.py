@@ -9,7 +9,7 @@ import pytest
 from tests.vm_disks import cases
 from vm_disks import specs
 from vm_disks.errors import Faults, SpecError, Unsupported
-from vm_disks.model import NoMedium, VmSpec
+from vm_disks.model import ClaimSource, NoMedium, VmSpec
 from vm_disks.specs.fields import FIELDS, Fate, Field
 
 
@@ -162,6 +162,19 @@ def test_a_disk_that_cannot_be_is_refused_with_its_path(disk: dict[str, Any], fa
             {"domain": {"devices": {"interfaces": [{"name": "a", "macAddress": "01:00:00:00:00:01"}]}}},
             "spec.domain.devices.interfaces[0].macAddress: 01:00:00:00:00:01 is a multicast address",
         ),
+        (
+            {"domain": {"devices": {"interfaces": [{"name": "a"}, {"name": "a"}]}}},
+            "spec.domain.devices.interfaces[1].name: another interface is named 'a'",
+        ),
+        (
+            {"domain": {"devices": {"interfaces": [{"name": "d"}]}}},
+            "spec.domain.devices.interfaces[0].name: a disk is named 'd' too, and libvirt tells devices apart by name; "
+            "rename one",
+        ),
+        (
+            {"hostname": "a.b"},
+            "spec.hostname: 'a.b' is not a name of at most 63 lower-case letters, digits and '-'",
+        ),
     ],
 )
 def test_a_spec_that_cannot_be_is_refused_with_its_path(spec: dict[str, Any], fault: str) -> None:
@@ -275,6 +288,41 @@ def test_the_forms_of_eight_years_say_the_same() -> None:
     assert len(set(sources.values())) == 1
 
 
+def test_two_disks_of_one_device_name_are_refused() -> None:
+    """v1alpha1 could name devices; libvirt refuses a name that is used twice."""
+    document = cases.load("v1alpha1")[0]
+    document["spec"]["domain"]["devices"]["disks"][2]["cdrom"]["dev"] = "sda"
+    assert faults(document) == [
+        "spec.domain.devices.disks[1].lun.dev: sda is used twice",
+        "spec.domain.devices.disks[2].cdrom.dev: sda is used twice",
+    ]
+
+
+@pytest.mark.parametrize("namespace", ["../../etc", "a.b", "", "A"])
+def test_a_namespace_that_is_none_is_refused(namespace: str) -> None:
+    """It is part of a path: the VM's own files lie in a directory of its name."""
+    with pytest.raises(Faults, match=r"namespace \(-n\): "):
+        specs.read(instance(), namespace=namespace)
+    inside = instance()
+    inside["metadata"]["namespace"] = namespace or 1
+    assert faults(inside)[0].startswith("metadata.namespace: ")
+
+
+@pytest.mark.parametrize(("version", "kind"), specs.READERS)
+def test_every_kind_is_read(version: str, kind: str) -> None:
+    path, _ = specs.READERS[version, kind]
+    document: dict[str, Any] = {"apiVersion": version, "kind": kind, "metadata": {"name": "vm"}}
+    here = document
+    for step in path.split("."):
+        here[step] = here = {}
+    here |= instance()["spec"]
+    here["domain"]["devices"]["disks"][0]["volumeName"] = "d"
+    if version not in ("kubevirt.io/v1alpha1", "kubevirt.io/v1alpha2"):
+        del here["domain"]["devices"]["disks"][0]["volumeName"]
+    (disk,) = specs.read(document).disks
+    assert (disk.source, disk.path) == (ClaimSource("c"), f"{path}.domain.devices.disks[0]")
+
+
 def test_the_claim_form_has_its_own_faults() -> None:
     disk = {"type": "PersistentVolumeClaim", "device": "floppy", "source": {}, "target": {"dev": "hda"}, "extra": 1}
     document = {
@@ -298,11 +346,11 @@ def test_memory_and_cpus_come_from_where_kubevirt_takes_them() -> None:
         vm = specs.read(instance(domain=domain))
         return vm.memory_bytes, vm.cpus
 
-    requests = {"requests": {"memory": "1M", "cpu": "1500m"}, "limits": {"memory": "1k", "cpu": "4"}}
+    both = {"requests": {"memory": "1k", "cpu": "4"}, "limits": {"memory": "1M", "cpu": "4500m"}}
     assert sizes() == (512 * 1024 * 1024, 1)
-    assert sizes(resources=requests) == (10**6, 2)
-    assert sizes(resources={"limits": requests["limits"]}) == (1000, 4)
-    assert sizes(resources=requests, memory={"guest": "1Ki"}, cpu={"cores": 3, "threads": 2}) == (1024, 6)
+    assert sizes(resources=both) == (10**6, 5), "the limits first, as KubeVirt's converter has it"
+    assert sizes(resources={"requests": both["requests"]}) == (1000, 4)
+    assert sizes(resources=both, memory={"guest": "1Ki"}, cpu={"cores": 3, "threads": 2}) == (1024, 6)
 
 
 def test_what_stands_beside_the_template_and_is_not_read_is_a_warning() -> None:

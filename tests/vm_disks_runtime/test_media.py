@@ -35,6 +35,20 @@ def test_no_cloud() -> None:
     assert json.loads(files["meta-data"]) == {"instance-id": "vm.team", "local-hostname": "vm"}
 
 
+@pytest.mark.parametrize(
+    ("name", "hostname", "told"),
+    [("vm", None, "vm"), ("vm.example.com", None, "vm"), ("vm", "web", "web"), ("a" * 70, None, "a" * 63)],
+)
+def test_the_guest_is_told_kubevirts_host_name(name: str, hostname: str | None, told: str) -> None:
+    vm = VmSpec(name, "team", (), hostname=hostname)
+    lookup = FromManifests([], "team")
+    no_cloud = media.seed_files(CloudInitSource("NoCloud", "#"), vm, "volumes[0]", lookup)
+    drive = media.seed_files(CloudInitSource("ConfigDrive", "#"), vm, "volumes[0]", lookup)
+    assert json.loads(no_cloud["meta-data"])["local-hostname"] == told
+    drive_data = json.loads(drive["openstack/latest/meta_data.json"])
+    assert (drive_data["hostname"], drive_data["local_hostname"]) == (told, told)
+
+
 def test_config_drive_from_a_secret() -> None:
     seed = CloudInitSource("ConfigDrive", user_data_secret="seed", network_data_secret="seed")
     lookup = FromManifests([secret(userData="u", networkdata="n")], "team")

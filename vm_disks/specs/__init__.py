@@ -10,6 +10,7 @@ from vm_disks.errors import Faults, SpecError, Unsupported, VmDisksError
 from vm_disks.model import VmSpec
 from vm_disks.specs import claim_form, kubevirt
 from vm_disks.specs.node import Node
+from vm_disks.specs.volumes import LABEL, LABEL_RULE
 
 Reader = Callable[[Node, Node, str], VmSpec]
 """metadata, spec of the instance, namespace -> the VM."""
@@ -79,6 +80,7 @@ def read(document: Mapping[str, Any], *, namespace: str = "default", skip_unsupp
     root = Node(dict(document), "", faults)
     if not root[path]:
         root[path].fault("is missing")
+    Node(namespace, "namespace (-n)", faults).required(LABEL, LABEL_RULE)
     vm = reader(root["metadata"], root[path], namespace)
     beside = [f"{root[place].path}: {reason}" for place, reason in BESIDE.items() if root[place]]
     skipped = [fault for fault in faults if skip_unsupported and isinstance(fault, Unsupported)]

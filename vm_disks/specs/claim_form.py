@@ -13,7 +13,7 @@ from vm_disks.specs import disks
 from vm_disks.specs.kubevirt import DEFAULT_MEMORY_BYTES
 from vm_disks.specs.node import Node
 from vm_disks.specs.rules import violations
-from vm_disks.specs.volumes import NAME, NAME_RULE
+from vm_disks.specs.volumes import LABEL, LABEL_RULE, NAME, NAME_RULE
 
 UNITS_BYTES = {"b": 1, "bytes": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 UNITS_BYTES |= {unit: 2**power for unit, power in {"k": 10, "M": 20, "G": 30, "T": 40}.items()}
@@ -36,7 +36,7 @@ def read(metadata: Node, spec: Node, namespace: str) -> VmSpec:
     _check_unique(domain)
     return VmSpec(
         name=metadata["name"].required(NAME, NAME_RULE),
-        namespace=metadata["namespace"].text(NAME, NAME_RULE) or namespace,
+        namespace=metadata["namespace"].text(LABEL, LABEL_RULE) or namespace,
         uid=metadata["uid"].text(),
         disks=tuple(disk for disk in read_disks if disk),
         memory_bytes=_memory(domain["memory"]),

@@ -43,9 +43,12 @@ def read(spec: Node, *, legacy: bool) -> tuple[DiskSpec, ...]:
             node.fault(f"another disk already has the volume {volume!r}")
         disks.append(_disk(node, name, volume, sources, legacy=legacy))
     places = Counter(disk.pci_address for disk in disks if disk and disk.pci_address)
+    targets = Counter(disk.target for disk in disks if disk and disk.target)
     for disk, node in zip(disks, spec["domain.devices.disks"].items(), strict=True):
         if disk and disk.pci_address and places[disk.pci_address] > 1:
             node["disk.pciAddress"].fault(f"{disk.pci_address} is used twice")
+        if disk and disk.target and targets[disk.target] > 1:
+            node[disk.device]["dev"].fault(f"{disk.target} is used twice")
     for name, (node, source) in sources.items():
         if not used[name] and source is not None:
             disks.append(DiskSpec(name, node.path, source, read_only=is_read_only(source)))

@@ -9,7 +9,7 @@ from vm_disks.model import InterfaceSpec, VmSpec
 from vm_disks.specs import disks
 from vm_disks.specs.fields import FIELDS, LEGACY_FIELDS, check
 from vm_disks.specs.node import Node
-from vm_disks.specs.volumes import NAME, NAME_RULE, quantity_of
+from vm_disks.specs.volumes import LABEL, LABEL_RULE, NAME, NAME_RULE, quantity_of
 
 DEFAULT_MEMORY_BYTES = 512 * 1024 * 1024
 MACHINE = r"(pc|q35)?|pc-(q35|i440fx)-[0-9a-z.]+"
@@ -35,9 +35,9 @@ def read(metadata: Node, spec: Node, namespace: str, *, legacy: bool = False) ->
         domain["firmware.bootloader.efi.secureBoot"].fault(f"is true (as when absent), which needs q35, not {machine}")
     vm = VmSpec(
         name=metadata["name"].required(NAME, NAME_RULE),
-        namespace=metadata["namespace"].text(NAME, NAME_RULE) or namespace,
+        namespace=metadata["namespace"].text(LABEL, LABEL_RULE) or namespace,
         uid=metadata["uid"].text(),
-        annotations={str(key): str(value) for key, value in metadata["annotations"].mapping().items()},
+        hostname=spec["hostname"].text(LABEL, LABEL_RULE),
         disks=disks.read(spec, legacy=legacy),
         interfaces=_interfaces(spec),
         firmware_uuid=(domain["firmware.uuid"].text(UUID, "is not a UUID") or "").lower() or None,
@@ -60,6 +60,7 @@ def read(metadata: Node, spec: Node, namespace: str, *, legacy: bool = False) ->
     if len(vm.namespace) + len(vm.name) > MAX_NAME_LENGTH:
         metadata["name"].fault(f"is longer than {MAX_NAME_LENGTH} characters, with the namespace")
     _check_boot_order(spec)
+    _check_aliases(spec)
     return vm
 
 
@@ -67,7 +68,7 @@ def _topology(domain: Node) -> tuple[int, int, int]:
     cpu = domain["cpu"]
     given = [cpu[name].number(1, MAX_CPUS) for name in ("sockets", "cores", "threads")]
     if not any(given):
-        count = _first(domain, "resources.requests.cpu", "resources.limits.cpu")
+        count = _first(domain, "resources.limits.cpu", "resources.requests.cpu")
         return min(count or 1, MAX_CPUS), 1, 1
     sockets, cores, threads = (value or 1 for value in given)
     if sockets * cores * threads > MAX_CPUS:
@@ -76,7 +77,7 @@ def _topology(domain: Node) -> tuple[int, int, int]:
 
 
 def _memory(domain: Node) -> int:
-    size = _first(domain, "memory.guest", "resources.requests.memory", "resources.limits.memory")
+    size = _first(domain, "memory.guest", "resources.limits.memory", "resources.requests.memory")
     return size or DEFAULT_MEMORY_BYTES
 
 
@@ -128,3 +129,19 @@ def _check_boot_order(spec: Node) -> None:
             used[order] += 1
             if used[order] > 1:
                 item["bootOrder"].fault(f"{order} is used twice")
+
+
+def _check_aliases(spec: Node) -> None:
+    """A device's name becomes its alias, and libvirt wants that unique over disks and interfaces."""
+    devices = spec["domain.devices"]
+    disk_names = [item["name"].value for item in devices["disks"].items()]
+    names: Counter[object] = Counter()
+    for item in devices["interfaces"].items():
+        name = item["name"].value
+        if not isinstance(name, str):
+            continue
+        names[name] += 1
+        if names[name] > 1:
+            item["name"].fault(f"another interface is named {name!r}")
+        elif name in disk_names:
+            item["name"].fault(f"a disk is named {name!r} too, and libvirt tells devices apart by name; rename one")
