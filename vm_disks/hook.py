@@ -19,7 +19,8 @@ from vm_disks import domain_xml, resolve, specs
 from vm_disks.address import ChapReference
 from vm_disks.errors import SpecError, VmDisksError
 from vm_disks.lookup import FromManifests
-from vm_disks.model import ClaimSource, Disk
+from vm_disks.model import Disk
+from vm_disks.objects import mappings, part
 
 ANNOTATION = "lundock.io/disks"
 KEYS = {"portal", "iqn", "lun", "readOnly", "initiatorName", "chap"}
@@ -51,24 +52,22 @@ def transform(vmi: Mapping[str, Any], domain: str) -> str:
     mapped = _mapped(vmi)
     if not mapped:
         return domain
-    document = {"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", **vmi}
-    document["spec"] = {**(vmi.get("spec") or {}), "volumes": _volumes(vmi, mapped)}
-    vm = specs.read(document, skip_unsupported=True)
-    claimed = [disk for disk in vm.disks if isinstance(disk.source, ClaimSource) and disk.name in mapped]
-    if missing := mapped.keys() - {disk.name for disk in claimed}:
+    vm = specs.read(_of_mapped_disks(vmi, mapped), skip_unsupported=True)
+    if missing := mapped.keys() - {disk.name for disk in vm.disks}:
         raise SpecError(f"metadata.annotations[{ANNOTATION}]", f"the VM has no disk {', '.join(sorted(missing))}")
-    vm = dataclasses.replace(vm, disks=tuple(claimed))
     lookup = FromManifests([one for name in mapped for one in _claim(name, mapped[name], vm.namespace)], vm.namespace)
     disks = [_with_chap(disk, mapped[disk.spec.name], vm.namespace) for disk in resolve(vm, lookup)]
     return domain_xml.into(domain, vm, disks)
 
 
 def _mapped(vmi: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    metadata = vmi.get("metadata") or {}
     path = f"metadata.annotations[{ANNOTATION}]"
+    text = part(vmi, "metadata", "annotations").get(ANNOTATION)
+    if text is None:
+        return {}
     try:
-        mapped = json.loads((metadata.get("annotations") or {}).get(ANNOTATION, "{}"))
-    except ValueError as error:
+        mapped = json.loads(text)
+    except (ValueError, TypeError) as error:
         raise SpecError(path, f"is not JSON: {error}. `vm-disks annotation` prints it") from error
     if not isinstance(mapped, dict) or not all(isinstance(entry, dict) for entry in mapped.values()):
         raise SpecError(path, "must map disk names to objects. `vm-disks annotation` prints it")
@@ -78,15 +77,27 @@ def _mapped(vmi: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return mapped
 
 
-def _volumes(vmi: Mapping[str, Any], mapped: Mapping[str, Any]) -> list[Any]:
-    """The VMI's volumes, where a mapped one's placeholder is a claim of its own name."""
-    volumes = (vmi.get("spec") or {}).get("volumes") or []
-    return [
-        {"name": volume["name"], "persistentVolumeClaim": {"claimName": volume["name"]}}
-        if isinstance(volume, dict) and volume.get("name") in mapped
-        else volume
-        for volume in volumes
-    ]
+def _of_mapped_disks(vmi: Mapping[str, Any], mapped: Mapping[str, Any]) -> dict[str, Any]:
+    """A VMI with what the mapped disks need, each on a claim of its own name in place of its placeholder.
+
+    All else is KubeVirt's own business: what it can do and vm_disks can't is no reason to fail the VM's start.
+    """
+    domain = part(vmi, "spec", "domain")
+    devices = part(domain, "devices")
+    kept = {name: devices[name] for name in ("blockMultiQueue", "useVirtioTransitional") if name in devices}
+    names = [str(volume.get("name")) for volume in mappings(part(vmi, "spec"), "volumes")]
+    reduced: dict[str, Any] = {
+        "devices": {**kept, "disks": [disk for disk in mappings(devices, "disks") if str(disk.get("name")) in mapped]},
+        "cpu": {name: part(domain, "cpu").get(name) for name in ("sockets", "cores", "threads")},
+        "resources": part(domain, "resources"),
+    }
+    volumes = [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in names if name in mapped]
+    return {
+        "apiVersion": "kubevirt.io/v1",
+        "kind": "VirtualMachineInstance",
+        "metadata": vmi.get("metadata"),
+        "spec": {"domain": reduced, "volumes": volumes},
+    }
 
 
 def _claim(name: str, entry: Mapping[str, Any], namespace: str) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from vm_disks import hook
 from vm_disks.address import ChapReference, LunAddress, Portal
-from vm_disks.errors import SpecError
+from vm_disks.errors import SpecError, VmDisksError
 from vm_disks.model import ClaimSource, Disk, DiskSpec
 
 DOMAIN = """<domain type="kvm" xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
@@ -119,6 +120,10 @@ def test_without_an_annotation_the_domain_is_untouched() -> None:
             '{"root": {"portal": "1.2.3.4", "iqn": "iqn.2026-11.io.lundock:x", "lun": 1, "chap": {}, "password": "x"}}',
             "has password",
         ),
+        (
+            '{"root": {"portal": "1.2.3.4", "iqn": "iqn.2026-11.io.lundock:x", "lun": 1, "readOnly": "true"}}',
+            "readOnly 'true' is not true or false",
+        ),
     ],
 )
 def test_a_wrong_annotation_fails_the_start_with_its_reason(annotation: str, said: str) -> None:
@@ -144,6 +149,38 @@ def test_the_annotation_of_a_disk_is_what_the_hook_reads() -> None:
     )
 
     assert json.loads(hook.annotation([disk])) == MAPPED
+
+
+def test_what_kubevirt_can_do_and_we_cannot_is_left_to_it() -> None:
+    """On disks that are not mapped, and beside the disks."""
+    document = vmi(**{hook.ANNOTATION: json.dumps(MAPPED)})
+    document["spec"]["architecture"] = "arm64"
+    document["spec"]["domain"] |= {"machine": {"type": "virt"}, "cpu": {"sockets": 2, "model": "a b"}}
+    other = document["spec"]["domain"]["devices"]["disks"][1]
+    other |= {"disk": {"bus": "ide"}, "cache": "new", "aFieldOfTomorrow": 1}
+    document["spec"]["domain"]["devices"] |= {"interfaces": [{"name": "root"}], "blockMultiQueue": True}
+
+    disk, untouched = ET.fromstring(hook.transform(document, DOMAIN)).findall("./devices/disk")  # noqa: S314
+
+    assert disk.find("driver").get("queues") == "2"  # type: ignore[union-attr]
+    assert untouched.find("source").get("file") == "/other"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("metadata", []),
+        ("metadata", {"annotations": 1}),
+        ("metadata", {"annotations": {hook.ANNOTATION: 5}}),
+        ("spec", []),
+        ("spec", {"volumes": {"root": {}}, "domain": []}),
+        ("spec", {"volumes": [{"name": []}], "domain": {"devices": {"disks": [{"name": {}}]}}}),
+    ],
+)
+def test_an_odd_vmi_is_a_sentence_or_taken_as_it_is(path: str, value: object) -> None:
+    document = {**vmi(**{hook.ANNOTATION: json.dumps(MAPPED)}), path: value}
+    with contextlib.suppress(VmDisksError):
+        assert hook.transform(document, DOMAIN) == DOMAIN
 
 
 def test_a_mapped_disk_that_the_vm_lacks_is_an_error() -> None:

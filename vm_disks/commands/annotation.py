@@ -8,6 +8,7 @@ import click
 
 from vm_disks import hook, resolve
 from vm_disks.commands.options import read, showable, vm_options
+from vm_disks.lookup import FromCluster
 
 
 @click.command("annotation")
@@ -22,4 +23,6 @@ def command(**where: Any) -> None:
       vm-disks annotation -f vm.yaml      the value of lundock.io/disks
     """
     inputs = read(**where)
+    if isinstance(inputs.lookup, FromCluster):
+        inputs.lookup.inside_cluster = True  # where KubeVirt's pods are, wherever this runs
     click.echo(hook.annotation(showable(resolve(inputs.vm, inputs.lookup))))
