@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,8 +16,28 @@ from vm_disks.errors import DocumentError
 Document = dict[str, Any]
 
 SUFFIXES = (".yaml", ".yml", ".json")
-_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's parser where PyYAML has it: about eight times as fast."""
+
+
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """What a plain scalar is, but without YAML 1.1's dates and numbers to the base of 60.
+
+    kubectl's YAML library knows neither, so 52:54:00:12:34:56 is a MAC address to it, and 2026-01-01 a text.
+    """
+    kept: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for first, resolvers in _BASE.yaml_implicit_resolvers.items():
+        kept[first] = []
+        for tag, pattern in resolvers:
+            kind = tag.rpartition(":")[2]
+            if kind in ("int", "float"):
+                kept[first].append((tag, re.compile(f"(?![^:]*:){pattern.pattern}", re.VERBOSE)))
+            elif kind != "timestamp":
+                kept[first].append((tag, pattern))
+    return kept
+
+
+_LOADER: Any = type("Loader", (_BASE,), {"yaml_implicit_resolvers": _resolvers()})
 
 
 def load(paths: Sequence[str], parameters: Mapping[str, str] | None = None) -> list[Document]:
@@ -28,8 +49,13 @@ def load(paths: Sequence[str], parameters: Mapping[str, str] | None = None) -> l
     unused = set(parameters or {})
     for path in paths:
         for name, text in _texts(path):
-            for document in _parse(name, text):
-                documents.extend(_flatten(document, name, parameters or {}, unused))
+            try:
+                for document in _parse(name, text):
+                    documents.extend(_flatten(document, name, parameters or {}, unused))
+            except RecursionError as error:  # an alias inside of its own anchor
+                raise DocumentError(
+                    f"Reading {name}: an object there contains itself, or is nested too deep."
+                ) from error
     if unused:
         raise DocumentError(f"Parameters {', '.join(sorted(unused))}: no Template in {', '.join(paths)} has them.")
     return documents
@@ -37,7 +63,10 @@ def load(paths: Sequence[str], parameters: Mapping[str, str] | None = None) -> l
 
 def _texts(path: str) -> Iterator[tuple[str, str]]:
     place = Path(path)
-    files = sorted(p for p in place.iterdir() if p.suffix in SUFFIXES) if place.is_dir() else [place]
+    try:
+        files = sorted(p for p in place.iterdir() if p.suffix in SUFFIXES) if place.is_dir() else [place]
+    except OSError as error:
+        raise DocumentError(f"Reading {path}: {error.strerror or error}. Check the path given with -f.") from error
     if not files:
         raise DocumentError(f"{path}: the directory has no {', '.join(SUFFIXES)} file.")
     for file in files:

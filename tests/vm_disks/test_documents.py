@@ -78,7 +78,8 @@ def test_a_parameter_that_nobody_knows_is_a_mistake(tmp_path: Path) -> None:
         ("{apiVersion: v1, kind: A, metadata: 3}", "metadata is not a mapping"),
         ("{apiVersion: v1, kind: A, spec: []}", "spec is not a mapping"),
         ("!!python/object/apply:os.getcwd []", "as YAML"),
-        ("a: 2026-13-45", "as YAML"),
+        ("&a {apiVersion: v1, kind: List, items: [*a]}", "contains itself"),
+        ("{apiVersion: v1, kind: Template, objects: &a [*a]}", "contains itself"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_refused_by_name(text: str, reason: str, tmp_path: Path) -> None:
@@ -95,6 +96,22 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path, monkeypatch: pytest.
     for path in (str(tmp_path / "binary.yaml"), "-"):
         with pytest.raises(DocumentError, match="not UTF-8 text"):
             documents.load([path])
+
+
+def test_plain_scalars_are_what_they_are_to_kubectl(tmp_path: Path) -> None:
+    """YAML 1.1 would have the first be a number to the base of 60, and the second a date that no JSON can hold."""
+    file = tmp_path / "a.yaml"
+    scalars = "[52:54:00:12:34:56, 2026-01-01, 2026-13-45, 1:30.5, 12, 1.5, 0x10, true, null, ~]"
+    file.write_text(f"{{apiVersion: v1, kind: A, values: {scalars}}}")
+    (found,) = documents.load([str(file)])
+    texts = ["52:54:00:12:34:56", "2026-01-01", "2026-13-45", "1:30.5"]
+    assert found["values"] == [*texts, 12, 1.5, 16, True, None, None]
+
+
+def test_a_directory_without_manifests_and_a_path_that_is_none_are_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / ("x" * 300)):
+        with pytest.raises(DocumentError, match=r"no \.yaml|name too long"):
+            documents.load([str(path)])
 
 
 def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
