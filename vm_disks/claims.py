@@ -97,6 +97,8 @@ def _claim(source: ClaimSource, namespace: str, path: str, lookup: Lookup) -> Do
         elsewhere = [place for place in lookup.namespaces_of(source.claim) if place != namespace]
         if elsewhere:
             fix = f"There is one in {' and '.join(elsewhere)}, but a VM's claims are in its own namespace: move one"
+        elif source.template:
+            fix = f"KubeVirt would make it of {source.template}; without it create the DataVolume or a claim"
         elif source.data_volume:
             fix = "CDI makes it for the DataVolume of that name: create that, or name a persistentVolumeClaim"
         else:

@@ -6,10 +6,12 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
-from vm_disks import binding
+import yaml
+
+from vm_disks import binding, data_volumes
 from vm_disks.errors import ClusterError
 from vm_disks.objects import Document, part
 
@@ -42,7 +44,10 @@ class Lookup(Protocol):
 
 
 class FromManifests:
-    """Objects from `documents.load`. Claims are bound to PVs as the cluster's controller would do it."""
+    """Objects from `documents.load`. Claims are bound to PVs as the cluster's controller would do it.
+
+    A DataVolume, or a VM's template of one, stands for the claim that CDI would make of it.
+    """
 
     def __init__(
         self, documents: Sequence[Document], namespace: str = "default", *, inside_cluster: bool = True
@@ -50,10 +55,10 @@ class FromManifests:
         self.inside_cluster = inside_cluster
         self._objects: dict[tuple[str, str, str], Document] = {}
         for document in documents:
-            metadata = part(document, "metadata")
-            kind = str(document.get("kind"))
-            place = "" if kind == "PersistentVolume" else str(metadata.get("namespace") or namespace)
-            self._objects[kind, place, str(metadata.get("name"))] = document
+            self._objects[_key(document, namespace)] = document
+        for document in documents:
+            for claim in data_volumes.claims(document):
+                self._objects.setdefault(_key(claim, namespace), claim)
         self._bind()
 
     def _bind(self) -> None:
@@ -126,7 +131,12 @@ class FromCluster:
         if answer.status != 200:
             advice = "Ask for a Role that allows it" if answer.status == 403 else "Check the kubeconfig and its user"
             raise ClusterError(f"GET {url}: {answer.status} {answer.reason}. {advice}.")
-        document: Document = json.loads(answer.data)
+        try:
+            document = json.loads(answer.data)
+        except ValueError as error:
+            raise ClusterError(f"GET {url}: the answer is not JSON. Check that this is an API server.") from error
+        if not isinstance(document, dict):
+            raise ClusterError(f"GET {url}: the answer is no object. Check that this is an API server.")
         return document
 
 
@@ -135,8 +145,14 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> FromCl
 
     Raises ClusterError.
     """
-    from kubernetes import config
-    from kubernetes.client import ApiClient, Configuration
+    try:
+        from kubernetes import config
+        from kubernetes.client import ApiClient, Configuration
+    except ModuleNotFoundError as error:
+        raise ClusterError(
+            "No PersistentVolume is in the files given, and asking a cluster takes Python's package kubernetes, which "
+            "is not installed. Install it (it comes with lundock[libvirt]), or give the PV's manifest too."
+        ) from error
 
     settings = Configuration()
     inside = "KUBERNETES_SERVICE_HOST" in os.environ
@@ -150,18 +166,28 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> FromCl
             config.load_kube_config(  # type: ignore[no-untyped-call]
                 kubeconfig, context, client_configuration=settings, persist_config=False
             )
-            contexts, active = config.list_kube_config_contexts(kubeconfig)  # type: ignore[no-untyped-call]
-            namespace = _context_namespace(contexts, active, context)
-    except (config.ConfigException, OSError) as error:
+            namespace = _context_namespace(kubeconfig, context)
+    except (config.ConfigException, OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise ClusterError(
             f"Reading {source}: {error}. Name a kubeconfig with --kubeconfig, or give the PV's manifest too."
         ) from error
     return FromCluster(ApiClient(settings), inside_cluster=inside, namespace=namespace)
 
 
-def _context_namespace(contexts: list[dict[str, Any]], active: dict[str, Any], name: str | None) -> str:
-    chosen = next((context for context in contexts if context["name"] == name), active)
-    return str(chosen["context"].get("namespace") or "default")
+def _context_namespace(kubeconfig: str | None, name: str | None) -> str:
+    """That of the context named, which needs no current one beside it."""
+    from kubernetes.config import kube_config
+
+    files = kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION
+    settings = kube_config.KubeConfigMerger(files).config  # type: ignore[no-untyped-call]
+    context = settings["contexts"].get_with_name(name or settings["current-context"])["context"]
+    return str(context.safe_get("namespace") or "default")
+
+
+def _key(document: Document, namespace: str) -> tuple[str, str, str]:
+    metadata, kind = part(document, "metadata"), str(document.get("kind"))
+    place = "" if kind == VOLUME else str(metadata.get("namespace") or namespace)
+    return kind, place, str(metadata.get("name"))
 
 
 def _segment(name: str) -> str:

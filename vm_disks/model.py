@@ -59,6 +59,8 @@ class ClaimSource:
     overlay: bool = False
     data_volume: bool = False
     """The claim is made for a DataVolume, by CDI."""
+    template: str | None = None
+    """Where in the spec the DataVolume of this name has a template, of which KubeVirt would make it."""
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,9 @@ or a volume, where it is most often a slip of the pen, and a warning elsewhere.
 
 Files may hold several YAML documents, JSON, Lists, OpenShift's Templates and KubeVirt's VirtualMachineTemplates.
 `-p NAME=VALUE` gives a parameter its value; one that would be generated must be given, so that `stop` speaks of the
-same VM as `start`. Beside the template, `instancetype` and `preference` are warned of and not read: cpu and memory are
-those of the VM's own domain, or the defaults below.
+same VM as `start`. From files, a DataVolume or one of a VM's `dataVolumeTemplates` stands for the claim that CDI would
+make of it; in a cluster the claim must be there. Beside the template, `instancetype` and `preference` are warned of and
+not read: cpu and memory are those of the VM's own domain, or the defaults below.
 
 | apiVersion | kind | the VM's spec is at |
 |---|---|---|

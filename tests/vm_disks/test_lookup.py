@@ -1,10 +1,12 @@
-"""The same claims from a real API server."""
+"""The same claims from a real API server; and what is none."""
 
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,6 @@ from vm_disks.address import Portal
 from vm_disks.errors import ClaimMissing, ClusterError
 from vm_disks.lookup import FromCluster
 from vm_disks.model import ClaimSource
-
-pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,7 @@ def cluster_lookup(control_plane: Any) -> FromCluster:
     return lookup.connect(str(control_plane.kubeconfig))
 
 
+@pytest.mark.cluster
 def test_a_claim_of_a_cluster_gives_its_address(cluster_lookup: FromCluster, namespace: str, bound: str) -> None:
     found = claims.resolve(ClaimSource(bound), namespace, "spec.volumes[0]", cluster_lookup)
     service = cluster_lookup.service(namespace, "target")
@@ -81,6 +82,7 @@ def test_a_claim_of_a_cluster_gives_its_address(cluster_lookup: FromCluster, nam
     assert found.address.chap.username == "u"
 
 
+@pytest.mark.cluster
 def test_what_is_not_there_is_none(cluster_lookup: FromCluster, namespace: str) -> None:
     assert cluster_lookup.claim(namespace, "nothing") is None
     assert cluster_lookup.volume("a/../nothing") is None
@@ -88,6 +90,7 @@ def test_what_is_not_there_is_none(cluster_lookup: FromCluster, namespace: str) 
         claims.resolve(ClaimSource("nothing"), namespace, "spec.volumes[0]", cluster_lookup)
 
 
+@pytest.mark.cluster
 def test_what_is_forbidden_is_an_error_that_says_so(control_plane: Any, namespace: str, bound: str) -> None:
     token = control_plane.kubectl("-n", namespace, "create", "token", "default").strip()
     lawful = lookup.connect(str(control_plane.kubeconfig))
@@ -98,11 +101,66 @@ def test_what_is_forbidden_is_an_error_that_says_so(control_plane: Any, namespac
         FromCluster(type(lawful.api)(settings)).claim(namespace, bound)
 
 
-def test_a_server_that_is_gone_is_an_error_that_says_so(cluster_lookup: FromCluster) -> None:
-    settings = type(cluster_lookup.api.configuration)()
-    settings.host = "http://127.0.0.1:9"  # the discard port, where nothing listens
+def at(host: str) -> FromCluster:
+    from kubernetes.client import ApiClient, Configuration
+
+    settings = Configuration()
+    settings.host = host
+    return FromCluster(ApiClient(settings))
+
+
+def test_a_server_that_is_gone_is_an_error_that_says_so() -> None:
     with pytest.raises(ClusterError, match="no answer"):
-        FromCluster(type(cluster_lookup.api)(settings)).volume("pv")
+        at("http://127.0.0.1:9").volume("pv")  # the discard port, where nothing listens
+
+
+@pytest.mark.parametrize(("body", "said"), [(b"<html>", "is not JSON"), (b"[1]", "is no object")])
+def test_a_server_that_is_no_api_server_is_an_error_that_says_so(body: bytes, said: str) -> None:
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(ClusterError, match=said):
+            at(f"http://127.0.0.1:{server.server_port}").volume("pv")
+        server.shutdown()
+
+
+KUBECONFIG = """
+apiVersion: v1
+kind: Config
+clusters: [{name: c, cluster: {server: "https://192.0.2.1"}}]
+users: [{name: u, user: {token: t}}]
+contexts:
+- {name: one, context: {cluster: c, user: u}}
+- {name: two, context: {cluster: c, user: u, namespace: vms}}
+"""
+
+
+def test_a_context_is_named_where_none_is_current(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(KUBECONFIG)
+    assert lookup.connect(str(file), "two").namespace == "vms"
+    assert lookup.connect(str(file), "one").namespace == "default"
+    with pytest.raises(ClusterError, match="current-context"):
+        lookup.connect(str(file))
+    file.write_text(f"{KUBECONFIG}current-context: two")
+    assert lookup.connect(str(file)).namespace == "vms"
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "1", "{contexts: 3, current-context: a}"])
+def test_a_kubeconfig_that_is_none_is_an_error_that_names_it(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(text)
+    with pytest.raises(ClusterError, match=f"Reading {file}"):
+        lookup.connect(str(file))
 
 
 def test_a_kubeconfig_that_is_not_there_is_an_error_that_says_so(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vm_disks.errors import Faults, SpecError, Unsupported, VmDisksError
-from vm_disks.model import VmSpec
+from vm_disks.model import ClaimSource, DiskSpec, VmSpec
 from vm_disks.specs import claim_form, kubevirt
 from vm_disks.specs.node import Node
 from vm_disks.specs.volumes import LABEL, LABEL_RULE
@@ -53,6 +53,8 @@ READERS: dict[tuple[str, str], tuple[str, Reader]] = {
 }
 
 
+_IN_VM = ".template.spec"
+
 BESIDE = {
     "spec.instancetype": "not read; cpu and memory are the domain's own, or else 1 vCPU and 512 MiB",
     "spec.preference": "not read; its defaults don't apply",
@@ -82,12 +84,23 @@ def read(document: Mapping[str, Any], *, namespace: str = "default", skip_unsupp
         root[path].fault("is missing")
     Node(namespace, "namespace (-n)", faults).required(LABEL, LABEL_RULE)
     vm = reader(root["metadata"], root[path], namespace)
+    templates = root[path.removesuffix(_IN_VM)]["dataVolumeTemplates"]
+    vm = dataclasses.replace(vm, disks=tuple(_with_template(disk, templates) for disk in vm.disks))
     beside = [f"{root[place].path}: {reason}" for place, reason in BESIDE.items() if root[place]]
     skipped = [fault for fault in faults if skip_unsupported and isinstance(fault, Unsupported)]
     fatal = [fault for fault in faults if fault not in skipped]
     if fatal:
         raise Faults(f"{document.get('kind')} {vm.namespace}/{vm.name}", fatal)
     return dataclasses.replace(vm, ignored=(*beside, *vm.ignored, *(f"{fault} (left out)" for fault in skipped)))
+
+
+def _with_template(disk: DiskSpec, templates: Node) -> DiskSpec:
+    """The disk, whose claim may be one that KubeVirt makes of one of the VM's dataVolumeTemplates."""
+    if isinstance(disk.source, ClaimSource):
+        for template in templates.items():
+            if template["metadata.name"].value == disk.source.claim:
+                return dataclasses.replace(disk, source=dataclasses.replace(disk.source, template=template.path))
+    return disk
 
 
 def _key(document: Mapping[str, Any]) -> tuple[str, str]:
