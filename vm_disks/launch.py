@@ -83,10 +83,15 @@ def credentials_of(disk: Disk, lookup: Lookup) -> Credentials:
     return chap.read(lookup.secret(reference.namespace, reference.secret), f"{reference.namespace}/{reference.secret}")
 
 
+def subject(disk: Disk) -> str:
+    """What an error about a disk's LUN is about."""
+    return f"disk {disk.spec.name} (claim {disk.claim}, PV {disk.volume})"
+
+
 def _reach(disk: Disk, say: Say) -> Disk:
     if disk.address is None:
         return disk
-    portal = portals.first_answering(disk.address.portals, subject=f"disk {disk.spec.name} (claim {disk.claim})")
+    portal = portals.first_answering(disk.address.portals, subject=subject(disk))
     if portal != disk.address.portals[0]:
         say(f"disk {disk.spec.name}: portal {disk.address.portals[0]} does not answer; using {portal}")
     return dataclasses.replace(disk, address=dataclasses.replace(disk.address, portals=(portal,)))

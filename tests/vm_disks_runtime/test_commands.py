@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.vm_disks_runtime import vms
 from vm_disks.__main__ import COMMANDS
@@ -66,6 +67,33 @@ def test_xml_imports_neither_libvirt_nor_kubernetes(files: tuple[str, ...]) -> N
     assert done.stderr.strip() == "[]"
 
 
+def without(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """vm-disks on a Python that lacks a module."""
+    program = f"import sys; sys.modules[{module!r}] = None; from vm_disks.__main__ import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_without_libvirt_what_needs_it_says_so_and_the_rest_works(files: tuple[str, ...]) -> None:
+    for command in ("start", "stop", "run", "console", "grow"):
+        refused = without("libvirt", command, *files)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith("error: libvirt's Python binding is not installed")
+    for command in ("xml", "domain", "list"):
+        assert without("libvirt", command, *files).returncode == 0
+    checked = without("libvirt", "check", *files)
+    assert checked.returncode == 1
+    assert "FAILED  libvirt: libvirt's Python binding is not installed" in checked.stdout
+    assert "ok      claims: 1 resolved" in checked.stdout
+
+
+def test_without_the_kubernetes_client_files_are_asked_for(files: tuple[str, ...]) -> None:
+    refused = without("kubernetes", "xml", *files[:2])
+    assert refused.returncode == 1
+    assert "Python's package kubernetes, which is not installed" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_teaches(command: str) -> None:
     text = vms.run(command, "--help").stdout
@@ -85,7 +113,10 @@ def test_list_as_json_and_table(files: tuple[str, ...]) -> None:
     )
     heading, line = vms.run("list", *files, "-c", uri).stdout.splitlines()
     assert heading.split() == ["DISK", "CLAIM", "TARGET", "PORTAL", "LUN", "SIZE", "STATE"]
-    assert line.split()[:4] == ["root", "data", "vda", PORTAL]
+    assert line.split() == ["root", "data", "vda", PORTAL, "1", "1Gi", "unknown"]
+    wide = vms.run("list", *files, "-c", uri, "-o", "wide").stdout.splitlines()
+    assert len(wide[0].split()) == len(wide[1].split()) == 12
+    assert yaml.safe_load(vms.run("list", *files, "-o", "yaml", "-c", uri).stdout) == [row]
 
 
 def test_mistakes_are_sentences(files: tuple[str, ...], tmp_path: Path) -> None:

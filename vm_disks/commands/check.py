@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -66,7 +67,7 @@ def _driver() -> str:
 def _login(disk: Disk, inputs: Inputs) -> str:
     assert disk.address is not None  # noqa: S101
     credentials = launching.credentials_of(disk, inputs.lookup) if disk.secret_usage else None
-    portals.first_answering(disk.address.portals, subject=f"claim {disk.claim}")
-    size_bytes = tools.capacity_bytes(disk.address, credentials)
+    portal = portals.first_answering(disk.address.portals, subject=launching.subject(disk))
+    size_bytes = tools.capacity_bytes(dataclasses.replace(disk.address, portals=(portal,)), credentials)
     with_chap = "logged in with CHAP" if credentials else "logged in"
-    return f"claim {disk.claim}, {disk.address.iqn} at {disk.address.portals[0]}: {with_chap}, {size_bytes} bytes"
+    return f"claim {disk.claim}, {disk.address.iqn} at {portal}: {with_chap}, {size_bytes} bytes"

@@ -15,6 +15,7 @@ from vm_disks import domain_xml, resolve
 from vm_disks.commands.options import Inputs, connect_option, read, vm_options
 from vm_disks.errors import HypervisorError
 from vm_disks.model import Disk
+from vm_disks.objects import part
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Row:
     iqn: str | None
     lun: int | None
     size: str | None
-    """As the claim says it: a Kubernetes quantity."""
+    """As the claim says it, or its volume where the claim was never applied: a Kubernetes quantity."""
     chap: bool
     readOnly: bool  # noqa: N815 (JSON, as Kubernetes writes it)
     state: str
@@ -70,7 +71,8 @@ def command(uri: str | None, output: Literal["table", "wide", "json", "yaml"], *
 def _row(disk: Disk, inputs: Inputs, state: str) -> Row:
     address = disk.address
     claim = (disk.claim and inputs.lookup.claim(inputs.vm.namespace, disk.claim)) or {}
-    size = ((claim.get("status") or {}).get("capacity") or {}).get("storage")
+    volume = (disk.volume and inputs.lookup.volume(disk.volume)) or {}
+    size = part(claim, "status", "capacity").get("storage") or part(volume, "spec", "capacity").get("storage")
     return Row(
         disk=disk.spec.name,
         claim=disk.claim,
@@ -92,9 +94,7 @@ def _state(inputs: Inputs, uri: str | None) -> str:
     try:
         from vm_disks.runtime import machine
         from vm_disks.runtime.hypervisor import Hypervisor
-    except ModuleNotFoundError:
-        return "unknown"
-    try:
+
         with Hypervisor(uri) as hypervisor:
             name = domain_xml.name(inputs.vm)
             return machine.find(hypervisor, name).state if hypervisor.runs(name) else "off"
