@@ -13,6 +13,7 @@ VmDisksError
 ├── PortalUnreachable   no portal of a LUN answers from here
 ├── DomainError         a domain XML that can't be read, or a disk without its file
 ├── ToolError           qemu-img or xorriso is missing or failed
+├── LocalFileError      a VM's files or locks can't be made on this host
 ├── LeaseHeld           another VM uses a ReadWriteOnce claim
 └── HypervisorError     libvirt isn't there, or refuses
     ├── AlreadyRunning  ├── NotRunning
@@ -120,6 +121,10 @@ class PortalUnreachable(VmDisksError):
 
 class ToolError(VmDisksError):
     """A command that was run: `argv` never carries a secret."""
+
+
+class LocalFileError(VmDisksError):
+    pass
 
 
 class LeaseHeld(VmDisksError):

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vm_disks import chap, domain_xml, media, portals, resolve
+from vm_disks import chap, domain_xml, media, portals, resolve, state
 from vm_disks.chap import Credentials
 from vm_disks.disk_xml import needs_file
 from vm_disks.errors import (
@@ -108,24 +108,31 @@ def domain_types(acceleration: Acceleration, offers_kvm: bool) -> Sequence[Liter
 def reserved(launch: Launch, lookup: Lookup, hypervisor: Hypervisor, *, force: bool = False) -> Iterator[Launch]:
     """The same launch with its Leases taken and its files made; both are undone unless the domain runs afterwards.
 
-    Raises AlreadyRunning, LeaseHeld, SpecError, ToolError, ClusterError, HypervisorError.
+    Until then no other vm-disks of this host starts it. Raises AlreadyRunning, LeaseHeld, SpecError, ToolError,
+    ClusterError, LocalFileError, HypervisorError.
     """
-    if hypervisor.runs(launch.name):
-        raise AlreadyRunning(
-            f"Domain {launch.name} runs on {hypervisor.uri} already. "
-            "Look at it with `vm-disks console`, end it with `vm-disks stop`."
-        )
     if not hypervisor.is_local and any(needs_file(disk) for disk in launch.disks):
         raise HypervisorError(
             f"Disks of VM {launch.vm.name} are local files (a seed, a scratch disk, an overlay), and "
             f"{hypervisor.uri} is another host. Run vm-disks there."
         )
-    try:
-        reserve(launch.vm, launch.disks, lookup, hypervisor, force=force)
-        yield dataclasses.replace(launch, disks=media.make(launch.vm, launch.disks, lookup, launch.credentials))
-    finally:
-        if not hypervisor.runs(launch.name):
-            release(launch.vm, claims_of(launch.vm), lookup, hypervisor)
+    _refuse_running(launch.name, hypervisor)
+    with state.starting(hypervisor.place, launch.name):
+        _refuse_running(launch.name, hypervisor)
+        try:
+            reserve(launch.vm, launch.disks, lookup, hypervisor, force=force)
+            yield dataclasses.replace(launch, disks=media.make(launch.vm, launch.disks, lookup, launch.credentials))
+        finally:
+            if not hypervisor.runs(launch.name):
+                release(launch.vm, claims_of(launch.vm), lookup, hypervisor)
+
+
+def _refuse_running(name: str, hypervisor: Hypervisor) -> None:
+    if hypervisor.runs(name):
+        raise AlreadyRunning(
+            f"Domain {name} runs on {hypervisor.uri} already. "
+            "Look at it with `vm-disks console`, end it with `vm-disks stop`."
+        )
 
 
 def reserve(vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, hypervisor: Hypervisor, *, force: bool = False) -> None:
@@ -135,8 +142,14 @@ def reserve(vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, hypervisor: Hyper
     """
     if isinstance(lookup, FromCluster) and (names := exclusive_claims(vm, disks, lookup)):
         leases = _leases(vm, lookup, hypervisor)
+        volumes = {disk.claim: disk.volume for disk in disks}
+
+        def runs(domain: str) -> bool:
+            """In this order: a start that ends in between is seen as a domain, one that begins changes the Lease."""
+            return state.is_starting(hypervisor.place, domain) or hypervisor.runs(domain)
+
         for name in names:
-            leases.acquire(name, runs=hypervisor.runs, force=force)
+            leases.acquire(name, volume=volumes.get(name), runs=runs, force=force)
 
 
 def release(vm: VmSpec, claims: Iterable[str], lookup: Lookup, hypervisor: Hypervisor) -> None:
@@ -171,17 +184,22 @@ def boot(
 ) -> Machine:
     """Create the machine, let it run, and `watch` its console from the first byte on.
 
-    Raises AlreadyRunning, HypervisorError and what `watch` raises, the machine still running;
-    but MachineStuck only when there is no other way left to run the guest, and then the machine is gone.
+    Raises AlreadyRunning and HypervisorError, and the machine is gone, or what `watch` raises, and it still runs;
+    but MachineStuck only when there is no other way left to run the guest, and then it is gone too.
     """
+    from vm_disks.runtime import console as consoles
     from vm_disks.runtime import machine as machines
-    from vm_disks.runtime.console import Console
 
     types = domain_types(acceleration, hypervisor.offers_kvm())
     for domain_type in types:
         machine = machines.create(hypervisor, launch.name, launch.xml(domain_type), launch.credentials)
-        with Console(machine) as console:
+        try:
+            console = consoles.Console(machine) if launch.vm.serial_console else consoles.NoConsole(machine)
             machine.resume()
+        except BaseException:  # nobody would ever let it run
+            machine.destroy()
+            raise
+        with console:
             say(f"started {machine.name} on {hypervisor.uri} ({'KVM' if domain_type == 'kvm' else 'QEMU without KVM'})")
             try:
                 watch(machine, console)

@@ -68,14 +68,19 @@ class Leases:
         self._api: Any = CoordinationV1Api(cluster.api)
         self.namespace = namespace
         self.holder = holder
+        self._owners = owners(os.environ) if namespace == cluster.pod_namespace else []
 
-    def acquire(self, claim: str, *, runs: Callable[[str], bool], force: bool = False) -> None:
-        """`runs` says whether a domain runs on this host. Raises LeaseHeld, ClusterError.
+    def acquire(
+        self, claim: str, *, runs: Callable[[str], bool], volume: str | None = None, force: bool = False
+    ) -> None:
+        """`runs` says whether a domain runs or starts on this host, `volume` is the PV's name for the message.
+
+        Raises LeaseHeld, ClusterError.
 
         A Lease of this host whose domain is gone is taken over, for the guest may have powered itself off.
         """
         for _ in range(ATTEMPTS):
-            if self._create(claim) or self._take_over(claim, runs, force=force):
+            if self._create(claim) or self._take_over(claim, volume, runs, force=force):
                 return
         raise ClusterError(f"Others keep changing the Lease {lease_name(claim)} in {self.namespace}. Try again.")
 
@@ -83,7 +88,7 @@ class Leases:
         lease = self._lease(lease_name(claim), claim)
         return bool(self._call("create", claim, self._api.create_namespaced_lease, self.namespace, lease))
 
-    def _take_over(self, claim: str, runs: Callable[[str], bool], *, force: bool) -> bool:
+    def _take_over(self, claim: str, volume: str | None, runs: Callable[[str], bool], *, force: bool) -> bool:
         name = lease_name(claim)
         lease = self._call("read", claim, self._api.read_namespaced_lease, name, self.namespace)
         if lease is None:  # released in between
@@ -92,12 +97,12 @@ class Leases:
         ours = host == self.holder.host and (domain == self.holder.domain or not runs(domain))
         if not (ours or force):
             raise LeaseHeld(
-                f"claim {self.namespace}/{claim} is in use: Lease {name} says that domain {domain} on host {host} "
-                "writes to it, and it allows one writer. Stop that VM (`vm-disks stop` there); if it is gone for good, "
-                "--force takes the claim over."
+                f"claim {self.namespace}/{claim} (PV {volume}) is in use: Lease {name} says that domain {domain} on "
+                f"host {host} writes to it, and it allows one writer. Stop that VM (`vm-disks stop` there); if it is "
+                "gone for good, --force takes the claim over."
             )
         lease.spec.holder_identity = str(self.holder)
-        lease.metadata.owner_references = owners(os.environ) or None
+        lease.metadata.owner_references = self._owners or None
         # With the resourceVersion that was read, so that of two that take over one loses.
         return bool(self._call("take over", claim, self._api.replace_namespaced_lease, name, self.namespace, lease))
 
@@ -116,7 +121,7 @@ class Leases:
         metadata: dict[str, Any] = {"name": name, "namespace": self.namespace}
         if len(claim) <= 63:
             metadata["labels"] = {CLAIM_LABEL: claim}
-        metadata["ownerReferences"] = owners(os.environ)
+        metadata["ownerReferences"] = self._owners
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -144,6 +149,9 @@ class Leases:
 
 
 def owners(environment: Mapping[str, str]) -> list[dict[str, str]]:
-    """In a pod whose name and UID are in its environment: the pod, so that its Leases go when it is deleted."""
+    """In a pod whose name and UID are in its environment: the pod, so that its Leases go when it is deleted.
+
+    Only for Leases of the pod's own namespace: an owner is looked for there, and what has none is deleted at once.
+    """
     name, uid = environment.get("POD_NAME"), environment.get("POD_UID")
     return [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}] if name and uid else []

@@ -86,9 +86,17 @@ class FromManifests:
 class FromCluster:
     """Objects from an API server, by a `kubernetes.client.ApiClient`; time-out 10 s a call."""
 
-    def __init__(self, api: ApiClient, *, inside_cluster: bool = False, namespace: str = "default") -> None:
-        """`namespace` is the context's, or the pod's: where a VM is that names none."""
+    def __init__(
+        self,
+        api: ApiClient,
+        *,
+        inside_cluster: bool = False,
+        namespace: str = "default",
+        pod_namespace: str | None = None,
+    ) -> None:
+        """`namespace` is the context's, or the pod's: where a VM is that names none. `pod_namespace`: of this pod."""
         self.api = api
+        self.pod_namespace = pod_namespace
         self.namespace = namespace
         self.inside_cluster = inside_cluster
 
@@ -156,12 +164,13 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> FromCl
 
     settings = Configuration()
     inside = "KUBERNETES_SERVICE_HOST" in os.environ
+    pod_namespace = None
     source = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
     try:
         if inside and not kubeconfig and not context and (SERVICE_ACCOUNT / "token").exists():
             source = str(SERVICE_ACCOUNT)
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-            namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
+            namespace = pod_namespace = (SERVICE_ACCOUNT / "namespace").read_text().strip()
         else:
             config.load_kube_config(  # type: ignore[no-untyped-call]
                 kubeconfig, context, client_configuration=settings, persist_config=False
@@ -171,7 +180,8 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> FromCl
         raise ClusterError(
             f"Reading {source}: {error}. Name a kubeconfig with --kubeconfig, or give the PV's manifest too."
         ) from error
-    return FromCluster(ApiClient(settings), inside_cluster=inside, namespace=namespace)
+    api = ApiClient(settings)
+    return FromCluster(api, inside_cluster=inside, namespace=namespace, pod_namespace=pod_namespace)
 
 
 def _context_namespace(kubeconfig: str | None, name: str | None) -> str:

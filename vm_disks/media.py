@@ -5,50 +5,41 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vm_disks import domain_xml, tools
+from vm_disks import domain_xml, state, tools
 from vm_disks.chap import Credentials
 from vm_disks.disk_xml import needs_file
 from vm_disks.errors import SpecError
 from vm_disks.lookup import Lookup
 from vm_disks.model import CloudInitSource, Disk, EmptyDiskSource, VmSpec
 
-SYSTEM_DIRECTORY = Path("/var/lib/vm-disks")
 MAX_LABEL = 63
 """Of a host name's first part (RFC 1123 section 2.1)."""
 SEED_LABELS = {"NoCloud": "cidata", "ConfigDrive": "config-2"}
 """cloud-init finds its seed by the file system's label (its documentation, NoCloud and ConfigDrive)."""
 
 
-def directory(domain: str) -> Path:
-    """Where the files of a domain are: root's where libvirt's own user can reach them, else in the user's state."""
-    if os.geteuid() == 0:
-        return SYSTEM_DIRECTORY / domain
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "vm-disks" / domain
-
-
 def make(vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, credentials: Mapping[str, Credentials]) -> tuple[Disk, ...]:
-    """The same disks, with their files made anew. Raises SpecError, ToolError, ClusterError."""
-    place = directory(domain_xml.name(vm))
+    """The same disks, with their files made anew. Raises SpecError, ToolError, ClusterError, LocalFileError."""
+    place = state.directory(domain_xml.name(vm))
     remove(place.name)
     made = []
     for disk in disks:
         if not needs_file(disk):
             made.append(disk)
             continue
-        place.mkdir(parents=True, exist_ok=True, mode=0o711)
-        made.append(dataclasses.replace(disk, file=str(_make(place, vm, disk, lookup, credentials))))
+        with state.writing(f"make the file of disk {disk.spec.name}"):
+            place.mkdir(parents=True, exist_ok=True, mode=0o711)
+            made.append(dataclasses.replace(disk, file=str(_make(place, vm, disk, lookup, credentials))))
     return tuple(made)
 
 
 def remove(domain: str) -> None:
     """Nothing to do where there is none."""
-    shutil.rmtree(directory(domain), ignore_errors=True)
+    shutil.rmtree(state.directory(domain), ignore_errors=True)
 
 
 def _make(place: Path, vm: VmSpec, disk: Disk, lookup: Lookup, credentials: Mapping[str, Credentials]) -> Path:

@@ -20,6 +20,8 @@ class Lun:
     user: str | None = None
     password: str | None = None
     read_only: bool = False
+    initiator: str | None = None
+    """The only initiator name that gets in."""
 
 
 @dataclass
@@ -27,9 +29,14 @@ class Target:
     """One tgtd on a loopback port; a target for each LUN, which is LUN 1 of it."""
 
     directory: Path
+    host: str = "127.0.0.1"
     port: int = field(default_factory=free_ports)
     luns: list[Lun] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def portal(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -37,7 +44,7 @@ class Target:
 
     def start(self) -> None:
         """Also after `kill`: with every LUN that it had."""
-        arguments = ["tgtd", "-f", "-C", "0", "-t", "1", "--iscsi", f"portal=127.0.0.1:{self.port}"]
+        arguments = ["tgtd", "-f", "-C", "0", "-t", "1", "--iscsi", f"portal={self.portal}"]
         with (self.directory / "tgtd.log").open("ab") as log:
             self.process = subprocess.Popen(arguments, env=self._environment, stdout=log, stderr=log)
         eventually(self._answers, "tgtd to answer", 20)
@@ -51,7 +58,7 @@ class Target:
         if subprocess.run(show, env=self._environment, capture_output=True, timeout=10, check=False).returncode:
             return False
         try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            socket.create_connection((self.host, self.port), timeout=1).close()
         except OSError:
             return False
         return True
@@ -70,7 +77,7 @@ class Target:
         if lun.user is not None:
             self.tgtadm(f"--op new --mode account --user {lun.user} --password {lun.password}")
             self.tgtadm(f"--op bind --mode account --tid {tid} --user {lun.user}")
-        self.tgtadm(f"--op bind {target} -I ALL")
+        self.tgtadm(f"--op bind {target} " + (f"-Q {lun.initiator}" if lun.initiator else "-I ALL"))
 
     def grow(self, lun: Lun, size_bytes: int) -> None:
         os.truncate(lun.file, size_bytes)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import uuid
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cluster.control_plane import ControlPlane
+from vm_disks import launch, state
 from vm_disks import lookup as lookups
 from vm_disks.errors import LeaseHeld
 from vm_disks.leases import Holder, Leases, exclusive_claims, lease_name, owners
@@ -18,7 +21,7 @@ from vm_disks.model import ClaimSource, Disk, DiskSpec, VmSpec
 
 def disk(claim: str, *, read_only: bool = False, overlay: bool = False) -> Disk:
     spec = DiskSpec(claim, "disks", ClaimSource(claim, overlay=overlay))
-    return Disk(spec, "virtio", "vda", read_only)
+    return Disk(spec, "virtio", "vda", read_only, claim=claim, volume=f"pv-{claim}")
 
 
 def manifest(name: str, *modes: str) -> dict[str, Any]:
@@ -52,6 +55,7 @@ def test_a_lease_name_fits_whatever_the_claim() -> None:
 
 def test_a_lease_belongs_to_the_pod_that_is_known() -> None:
     assert owners({}) == []
+    assert owners({"POD_NAME": "vm"}) == []
     assert owners({"POD_NAME": "vm", "POD_UID": "1"}) == [{"apiVersion": "v1", "kind": "Pod", "name": "vm", "uid": "1"}]
 
 
@@ -95,3 +99,35 @@ class TestOnAnApiServer:
         leases("a", "second").acquire("data", runs=lambda _: False)
 
         assert self.holder(control_plane, namespace) == ["a/second"]
+
+    def test_a_domain_that_is_being_started_keeps_its_lease(
+        self, control_plane: ControlPlane, namespace: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """Between its Lease and its domain a start has nothing but a lock to be known by."""
+        monkeypatch.setattr(state, "SYSTEM_DIRECTORY", tmp_path)
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+        claim = manifest("data", "ReadWriteOnce")
+        claim["metadata"]["namespace"] = namespace
+        claim["spec"] |= {"resources": {"requests": {"storage": "1Gi"}}, "storageClassName": ""}
+        control_plane.kubectl("apply", "-f", "-", stdin=json.dumps(claim))
+        cluster = lookups.connect(str(control_plane.kubeconfig))
+        host = SimpleNamespace(place="here", runs=lambda _: False)
+        first, second = VmSpec("first", namespace, ()), VmSpec("second", namespace, ())
+        with state.starting("here", f"{namespace}_first"):
+            launch.reserve(first, [disk("data")], cluster, host)  # type: ignore[arg-type]
+            with pytest.raises(LeaseHeld, match=r"claim .*/data .PV pv-data. is in use.*domain .*_first on host here"):
+                launch.reserve(second, [disk("data")], cluster, host)  # type: ignore[arg-type]
+        launch.reserve(second, [disk("data")], cluster, host)  # type: ignore[arg-type]
+        assert self.holder(control_plane, namespace) == [f"here/{namespace}_second"]
+
+    @pytest.mark.parametrize("own", [True, False])
+    def test_only_a_lease_of_the_pods_own_namespace_belongs_to_the_pod(
+        self, control_plane: ControlPlane, namespace: str, own: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The garbage collector would delete another at once, and the VM would run without."""
+        monkeypatch.setenv("POD_NAME", "vm")
+        monkeypatch.setenv("POD_UID", str(uuid.uuid4()))
+        cluster = lookups.connect(str(control_plane.kubeconfig))
+        cluster.pod_namespace = namespace if own else "elsewhere"
+        lease = Leases(cluster, namespace, Holder("pod", "vm"))._lease("vm-disks-data", "data")
+        assert bool(lease["metadata"]["ownerReferences"]) is own

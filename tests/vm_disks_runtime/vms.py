@@ -19,7 +19,7 @@ NAMESPACE = "default"
 def claim(name: str, target: Target, lun: Lun, *, mode: str = "ReadWriteOnce", read_only: bool = False) -> list[Any]:
     """The claim, its volume and, with CHAP, its Secret."""
     iscsi: dict[str, Any] = {
-        "targetPortal": f"127.0.0.1:{target.port}",
+        "targetPortal": target.portal,
         "iqn": lun.iqn,
         "lun": 1,
         "readOnly": read_only,

@@ -8,12 +8,15 @@ from typing import Any
 
 import click
 
-from vm_disks import domain_xml, markup, resolve, slots
+from vm_disks import domain_xml, markup, resolve, slots, state
 from vm_disks import launch as launching
 from vm_disks.commands.options import connect_option, force_option, read, say, vm_options
 from vm_disks.disk_xml import alias
-from vm_disks.errors import AlreadyRunning
-from vm_disks.model import Bus, ClaimSource, DiskSpec
+from vm_disks.errors import AlreadyRunning, Faults, VmDisksError
+from vm_disks.model import Bus, ClaimSource, Disk, DiskSpec, VmSpec
+from vm_disks.specs.disks import SERIAL, SERIAL_RULE
+from vm_disks.specs.node import Node
+from vm_disks.specs.volumes import LABEL, LABEL_RULE, NAME, NAME_RULE
 
 
 @click.command("attach")
@@ -49,6 +52,7 @@ def command(
 
     inputs = read(**where)
     name = disk_name or claim
+    _check(inputs.vm, claim, name, serial)
     spec = DiskSpec(
         name=name,
         path="--claim",
@@ -58,22 +62,45 @@ def command(
         read_only=read_only,
     )
     vm = dataclasses.replace(inputs.vm, disks=(spec,))
-    with Hypervisor(uri) as hypervisor:
+    with Hypervisor(uri) as hypervisor, state.starting(hypervisor.place, domain_xml.name(vm), "attach"):
         machine = machines.find(hypervisor, domain_xml.name(vm))
         before = markup.parse(machine.xml)
         if alias(name) in _aliases(before):
             raise AlreadyRunning(f"Domain {machine.name} has a disk {name} already. Name another with --disk.")
         vm = dataclasses.replace(vm, disks=(dataclasses.replace(spec, target=_free_target(before, bus)),))
         disks, credentials = launching.reach(vm, resolve(vm, inputs.lookup), inputs.lookup, say)
+        _refuse_second(before, disks[0], machine.name)
         after = markup.parse(domain_xml.into(machine.xml, vm, disks))
         launching.reserve(vm, disks, inputs.lookup, hypervisor, force=force)
         try:
             machine.attach(_added(before, after, alias(name)), credentials)
-            machine.remember_claims([*machine.attached_claims, claim])
+            machine.remember({**machine.attached, name: claim})
         except BaseException:
-            launching.release_claims(vm, [claim], inputs.lookup, hypervisor)
+            if machine.live(alias(name)) is None:
+                launching.release_claims(vm, [claim], inputs.lookup, hypervisor)
             raise
         say(f"attached claim {claim} to {machine.name} as disk {name}")
+
+
+def _check(vm: VmSpec, claim: str, name: str, serial: str | None) -> None:
+    """The rules of a spec, for what the command line says. Raises Faults."""
+    faults: list[VmDisksError] = []
+    Node(claim, "--claim", faults).required(NAME, NAME_RULE)
+    Node(name, "--disk", faults).required(LABEL, LABEL_RULE)
+    Node(serial, "--serial", faults).text(SERIAL, SERIAL_RULE)
+    if faults:
+        raise Faults(f"VM {vm.namespace}/{vm.name}", faults)
+
+
+def _refuse_second(domain: markup.Element, disk: Disk, name: str) -> None:
+    """A LUN that the VM has already, and that one of the two would write to. Raises AlreadyRunning."""
+    assert disk.address is not None  # noqa: S101
+    lun = f"{disk.address.iqn}/{disk.address.lun}"
+    for other in domain.iterfind("./devices/disk"):
+        reads = disk.read_only and other.find("readonly") is not None
+        if not reads and any(source.get("name") == lun for source in other.iter("source")):
+            dev = markup.get(other, "target", "dev")
+            raise AlreadyRunning(f"Domain {name} has claim {disk.claim} already: it is the LUN of {dev}.")
 
 
 def _aliases(domain: markup.Element) -> set[str | None]:

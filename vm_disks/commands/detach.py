@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -10,14 +11,15 @@ from vm_disks import domain_xml
 from vm_disks import launch as launching
 from vm_disks.commands.options import connect_option, read, say, vm_options
 from vm_disks.disk_xml import alias
-from vm_disks.errors import HypervisorError
+from vm_disks.errors import HypervisorError, NotRunning
+from vm_disks.model import ClaimSource, VmSpec
 
 
 @click.command("detach")
 @vm_options
 @connect_option
 @click.option("--claim", required=True, metavar="NAME")
-@click.option("--disk", "disk_name", metavar="NAME", help="The disk's name, if `attach` was given one.")
+@click.option("--disk", "disk_name", metavar="NAME", help="The disk's name. [default: the claim's]")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -40,11 +42,25 @@ def command(uri: str | None, claim: str, disk_name: str | None, timeout_s: float
     inputs = read(**where)
     with Hypervisor(uri) as hypervisor:
         machine = machines.find(hypervisor, domain_xml.name(inputs.vm))
-        if not machine.detach(alias(disk_name or claim), timeout_s):
+        attached = machine.attached
+        name = _disk_of(claim, disk_name, inputs.vm, attached)
+        gone = name in attached and machine.live(alias(name)) is None  # the guest let go of it after the last try
+        if not gone and not machine.detach(alias(name), timeout_s):
             raise HypervisorError(
-                f"The guest of {machine.name} did not let go of disk {disk_name or claim} within {timeout_s:g} s. "
+                f"The guest of {machine.name} did not let go of disk {name} within {timeout_s:g} s. "
                 "Unmount it in the guest and try again; the request stands."
             )
-        machine.remember_claims([one for one in machine.attached_claims if one != claim])
+        machine.remember({disk: its for disk, its in attached.items() if disk != name})
         launching.release_claims(inputs.vm, [claim], inputs.lookup, hypervisor)
         say(f"detached claim {claim} from {machine.name}")
+
+
+def _disk_of(claim: str, disk: str | None, vm: VmSpec, attached: Mapping[str, str]) -> str:
+    """The disk that the claim is, which another may not stand for: the claim's Lease goes with it."""
+    named = {spec.name: spec.source.claim for spec in vm.disks if isinstance(spec.source, ClaimSource)}
+    claims = {**named, **attached}
+    name = disk or next((name for name, its in claims.items() if its == claim), claim)
+    if claims.get(name) != claim:
+        known = ", ".join(f"{name} (claim {its})" for name, its in claims.items()) or "no claims"
+        raise NotRunning(f"VM {vm.name} has no disk {name} of claim {claim}; it has {known}.")
+    return name

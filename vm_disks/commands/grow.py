@@ -8,8 +8,9 @@ import click
 
 from vm_disks import domain_xml, resolve, tools
 from vm_disks import launch as launching
+from vm_disks.attached import with_attached
 from vm_disks.commands.options import connect_option, read, say, vm_options
-from vm_disks.disk_xml import is_lun
+from vm_disks.disk_xml import alias, needs_file
 
 
 @click.command("grow")
@@ -30,15 +31,20 @@ def command(uri: str | None, **where: Any) -> None:
     inputs = read(**where)
     with Hypervisor(uri) as hypervisor:
         machine = machines.find(hypervisor, domain_xml.name(inputs.vm))
-        disks, credentials = launching.reach(inputs.vm, resolve(inputs.vm, inputs.lookup), inputs.lookup, say)
+        vm = with_attached(inputs.vm, machine)
+        disks, credentials = launching.reach(vm, resolve(vm, inputs.lookup), inputs.lookup, say)
         for disk in disks:
-            if disk.address is None or not is_lun(disk):
+            if disk.address is None or needs_file(disk):
+                continue
+            live = machine.live(alias(disk.spec.name))
+            if live is None:
+                say(f"disk {disk.spec.name} is not in the running VM")
                 continue
             # A new login sees the LUN's size; QEMU's own session keeps the one that it saw at its login.
             size_bytes = tools.capacity_bytes(disk.address, credentials.get(disk.secret_usage or ""))
-            before_bytes = machine.disk_bytes(disk.target)
+            before_bytes = machine.disk_bytes(live.target)
             if size_bytes > before_bytes:
-                machine.grow(disk.target, size_bytes)
-                say(f"disk {disk.spec.name} ({disk.target}) grew from {before_bytes} to {size_bytes} bytes")
+                machine.grow(live.target, size_bytes)
+                say(f"disk {disk.spec.name} ({live.target}) grew from {before_bytes} to {size_bytes} bytes")
             else:
-                say(f"disk {disk.spec.name} ({disk.target}) is as large as its LUN: {size_bytes} bytes")
+                say(f"disk {disk.spec.name} ({live.target}) is as large as its LUN: {size_bytes} bytes")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from vm_disks import domain_xml, resolve
 from vm_disks import launch as launching
+from vm_disks.attached import with_attached
 from vm_disks.commands.options import Inputs, connect_option, read, say, vm_options
 from vm_disks.disk_xml import needs_file
 from vm_disks.errors import Faults, SpecError
 from vm_disks.leases import access_modes
-from vm_disks.model import Disk
+from vm_disks.model import Disk, VmSpec
 
 
 @click.command("migrate")
@@ -39,24 +39,27 @@ def command(uri: str | None, destination_uri: str, migration_uri: str | None, **
     from vm_disks.runtime.hypervisor import Hypervisor
 
     inputs = read(**where)
-    disks = resolve(inputs.vm, inputs.lookup)
-    if faults := _obstacles(disks, inputs):
-        raise Faults(f"VM {inputs.vm.namespace}/{inputs.vm.name} can't migrate", faults)
-    credentials = {
-        disk.secret_usage: launching.credentials_of(disk, inputs.lookup) for disk in disks if disk.secret_usage
-    }
+    _movable(inputs.vm, inputs)  # before any daemon is asked
     with Hypervisor(uri) as source, Hypervisor(destination_uri) as destination:
         machine = machines.find(source, domain_xml.name(inputs.vm))
+        disks = _movable(with_attached(inputs.vm, machine), inputs)
+        credentials = {
+            disk.secret_usage: launching.credentials_of(disk, inputs.lookup) for disk in disks if disk.secret_usage
+        }
         machine.migrate(destination, credentials, migration_uri)
         say(f"{machine.name} runs on {destination.uri} now")
 
 
-def _obstacles(disks: Sequence[Disk], inputs: Inputs) -> list[SpecError]:
-    faults = []
+def _movable(vm: VmSpec, inputs: Inputs) -> list[Disk]:
+    """The VM's disks. Raises Faults with each that can't be on two hosts at once."""
+    disks, faults = resolve(vm, inputs.lookup), []
     for disk in disks:
+        allowed = {"ReadWriteMany", "ReadOnlyMany"} if disk.read_only else {"ReadWriteMany"}
         if needs_file(disk):
             faults.append(SpecError(disk.spec.path, f"disk {disk.spec.name} is a file on this host"))
-        elif disk.claim and "ReadWriteMany" not in (modes := access_modes(inputs.vm, disk.claim, inputs.lookup)):
+        elif disk.claim and not allowed & (modes := access_modes(vm, disk.claim, inputs.lookup)):
             fix = "Use a ReadWriteMany claim, or stop the VM here and start it there"
             faults.append(SpecError(disk.spec.path, f"claim {disk.claim} is {', '.join(sorted(modes))}. {fix}"))
-    return faults
+    if faults:
+        raise Faults(f"VM {vm.namespace}/{vm.name} can't migrate", faults)
+    return disks

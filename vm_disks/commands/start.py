@@ -18,6 +18,7 @@ from vm_disks.commands.options import (
     showable,
     vm_options,
 )
+from vm_disks.errors import ConsoleError
 from vm_disks.launch import Acceleration
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ def command(
             console.settle(SETTLE_S)
 
     inputs = read(**where)
+    if (interactive or until is not None) and not inputs.vm.serial_console:
+        raise ConsoleError(
+            f"VM {inputs.vm.name} has no console to join or to wait at: its spec says autoattachSerialConsole: false. "
+            "Start it without --console and --until."
+        )
     launch = launching.prepare(inputs.vm, inputs.lookup, network=network, say=say)
     if dry_run:
         shown = dataclasses.replace(launch, disks=tuple(showable(launch.disks)))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vm_disks import domain_xml
+from vm_disks import domain_xml, state
 from vm_disks import launch as launching
 from vm_disks.commands.options import connect_option, grace_option, read, say, vm_options
 
@@ -25,20 +25,27 @@ def command(uri: str | None, grace_s: float, **where: Any) -> None:
       vm-disks stop -f vm.yaml
       vm-disks stop -f vm.yaml --grace 0     pull the plug at once
     """
-    from vm_disks.errors import NotRunning
+    from vm_disks.errors import AlreadyRunning, NotRunning
     from vm_disks.runtime import machine
     from vm_disks.runtime.hypervisor import Hypervisor
 
     inputs = read(**where)
     name = domain_xml.name(inputs.vm)
     with Hypervisor(uri) as hypervisor:
-        claims = launching.claims_of(inputs.vm)
         try:
             running = machine.find(hypervisor, name)
         except NotRunning:
             say(f"{name} does not run on {hypervisor.uri}")
-        else:
-            claims += running.attached_claims
+            running = None
+        if running:
+            attached = list(running.attached.values())
             obeyed = running.shut_down(grace_s)
             say(f"stopped {name}" if obeyed else f"ended {name}: the guest did not shut down within {grace_s:g} s")
-        launching.release(inputs.vm, claims, inputs.lookup, hypervisor)
+            launching.release_claims(inputs.vm, attached, inputs.lookup, hypervisor)
+        try:
+            with state.starting(hypervisor.place, name):
+                launching.release(inputs.vm, launching.claims_of(inputs.vm), inputs.lookup, hypervisor)
+        except AlreadyRunning:
+            if running is None:
+                raise
+            # What ran it sees it end, and gives back what it took: another start may even have begun since.

@@ -152,6 +152,23 @@ class Console:
                 return
 
 
+class NoConsole(Console):
+    """That of a machine without a serial port: silence until it ends."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._output = queue.SimpleQueue()
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def chunks(self, timeout_s: float | None = None) -> Iterator[bytes]:
+        for data in super().chunks(timeout_s):
+            if self.machine.state == "off":
+                return
+            yield data
+
+
 def write_stdout(data: bytes) -> None:
     sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()

@@ -8,7 +8,7 @@ import re
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -116,18 +116,28 @@ class Hypervisor:
         QEMU gets its copy (encrypted, over its monitor) at start, so libvirt need not keep one: nothing is left behind
         when the guest powers itself off. Private: no client can read the value back. Ephemeral: never on disk.
         """
-        defined = []
-        try:
+        with ExitStack() as defined:
             for usage, chap in credentials.items():
-                with attempting(f"give libvirt the CHAP secret {usage}"):
+                self._forget(usage)
+                fix = "If somebody has defined one of this usage (`virsh secret-list`), `virsh secret-undefine` it"
+                with attempting(f"give libvirt the CHAP secret {usage}", fix):
                     secret = self.connection.secretDefineXML(_secret_xml(usage))
-                    defined.append(secret)
+                    defined.callback(_undefine, secret)
                     secret.setValue(chap.password.encode())
             yield
-        finally:
-            for secret in defined:
-                with attempting("remove a CHAP secret from libvirt"):
+
+    def _forget(self, usage: str) -> None:
+        """A secret of ours that a vm-disks left that was killed; libvirt would refuse a second one of its usage."""
+        ours = libvirt.VIR_CONNECT_LIST_SECRETS_EPHEMERAL | libvirt.VIR_CONNECT_LIST_SECRETS_PRIVATE
+        with attempting("look for secrets that were left behind"):
+            for secret in self.connection.listAllSecrets(ours):
+                if secret.usageID() == usage and secret.usageType() == libvirt.VIR_SECRET_USAGE_TYPE_ISCSI:
                     secret.undefine()
+
+
+def _undefine(secret: Any) -> None:
+    with attempting("remove a CHAP secret from libvirt"):
+        secret.undefine()
 
 
 def _secret_xml(usage: str) -> str:

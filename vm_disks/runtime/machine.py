@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import libvirt
@@ -26,6 +27,15 @@ STATES = {
 
 
 METADATA_URI = "https://lundock.io/vm-disks"
+
+
+@dataclass(frozen=True)
+class LiveDisk:
+    """A disk of a running machine."""
+
+    target: str
+    bus: str
+    read_only: bool
 
 
 class Machine:
@@ -65,20 +75,21 @@ class Machine:
             return str(self.domain.XMLDesc())
 
     @property
-    def attached_claims(self) -> list[str]:
-        """The claims that `attach` added; they are in the domain's metadata, for it is the only one to know."""
+    def attached(self) -> dict[str, str]:
+        """Disks that `attach` added, and their claims; in the domain's metadata, for it is the only one to know."""
         try:
             text = self.domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, METADATA_URI)
         except libvirt.libvirtError as error:
             if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
-                return []
+                return {}
             raise HypervisorError(f"Could not read the metadata of domain {self.name}: {error}.") from error
-        return [str(claim.text) for claim in ET.fromstring(text)]  # noqa: S314 (our own)
+        return {claim.get("disk", ""): str(claim.text) for claim in ET.fromstring(text)}  # noqa: S314 (our own)
 
-    def remember_claims(self, claims: Sequence[str]) -> None:
+    def remember(self, attached: Mapping[str, str]) -> None:
+        """Note which claims the attached disks are."""
         root = ET.Element("claims")
-        for claim in claims:
-            ET.SubElement(root, "claim").text = claim
+        for disk, claim in attached.items():
+            ET.SubElement(root, "claim", disk=disk).text = claim
         text = ET.tostring(root, encoding="unicode")
         with attempting(f"note the claims of domain {self.name}"):
             self.domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "vm-disks", METADATA_URI)
@@ -105,6 +116,14 @@ class Machine:
                 return False
             time.sleep(POLL_S)
         return True
+
+    def live(self, alias: str) -> LiveDisk | None:
+        """The disk of this alias as it is: a spec that has changed since the start can't tell."""
+        disk = self._disk(alias)
+        target = None if disk is None else disk.find("target")
+        if disk is None or target is None:
+            return None
+        return LiveDisk(target.get("dev", ""), target.get("bus", ""), disk.find("readonly") is not None)
 
     def _disk(self, alias: str) -> ET.Element | None:
         disks = ET.fromstring(self.xml).findall("./devices/disk")  # noqa: S314 (the daemon's own)
@@ -172,7 +191,9 @@ class Machine:
 def find(hypervisor: Hypervisor, name: str) -> Machine:
     """Raises NotRunning."""
     domain = hypervisor.find(name)
-    if domain is None or not domain.isActive():
+    with attempting(f"look for domain {name} on {hypervisor.uri}"):
+        running = domain is not None and domain.isActive()
+    if not running:
         raise NotRunning(f"No domain {name} runs on {hypervisor.uri}. Start it with `vm-disks start`.")
     return Machine(hypervisor, domain)
 
