@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -80,10 +81,28 @@ def _texts(path: str) -> Iterator[tuple[str, str]]:
 
 
 def _parse(name: str, text: str) -> list[Any]:
+    if text.lstrip().startswith(("{", "[")) and (found := _json(text)) is not None:
+        return found
     try:
         return list(yaml.load_all(text, Loader=_LOADER))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2026-13-45
         raise DocumentError(f"Reading {name} as YAML: {' '.join(str(error).split())}") from error
+
+
+def _json(text: str) -> list[Any] | None:
+    """JSON documents, one after the other; None for what is none, such as YAML that begins with a bracket.
+
+    JSON is no subset of the YAML that PyYAML reads, which takes no escaped pairs of surrogates (emoji, as Python's json
+    writes them).
+    """
+    decoder, found, position = json.JSONDecoder(), [], 0
+    try:
+        while text := text[position:].lstrip():
+            document, position = decoder.raw_decode(text)
+            found.append(document)
+    except ValueError:
+        return None
+    return found
 
 
 def _flatten(document: Any, name: str, parameters: Mapping[str, str], unused: set[str]) -> Iterator[Document]:

@@ -108,6 +108,15 @@ def test_plain_scalars_are_what_they_are_to_kubectl(tmp_path: Path) -> None:
     assert found["values"] == [*texts, 12, 1.5, 16, True, None, None]
 
 
+def test_json_that_is_no_yaml_is_read(tmp_path: Path) -> None:
+    """An emoji as Python's json writes it, and one document after the other, as kubectl takes them."""
+    file = tmp_path / "a.json"
+    file.write_text('{\n\t"apiVersion": "v1",\n\t"kind": "\\ud83d\\ude00\\/"\n}\n{"apiVersion": "v1", "kind": "B"}\n')
+    assert names(documents.load([str(file)])) == ["\U0001f600/", "B"]
+    file.write_text("{apiVersion: v1, kind: C}\n---\n{apiVersion: v1, kind: D}\n")
+    assert names(documents.load([str(file)])) == ["C", "D"]
+
+
 def test_a_directory_without_manifests_and_a_path_that_is_none_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / ("x" * 300)):
         with pytest.raises(DocumentError, match=r"no \.yaml|name too long"):
