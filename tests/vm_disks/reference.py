@@ -73,8 +73,9 @@ something else: bus ide; a CD-ROM on virtio; a lun on anything but scsi, with a 
 scratch disk, a seed ISO); a read-only disk on sata; a hotpluggable volume on sata or usb; an I/O thread or a PCI
 address off virtio; shareable for a lun, a CD-ROM or a file, or with a cache other than none; io native with a
 cache; a boot order used twice, interfaces included; block sizes that are not powers of two from 512 to 2097152, or a
-logical one larger than the physical one, or above 512 on sata, or any for a lun; one PCI slot, or one claim, under two
-disks, unless both are shareable or read-only.
+logical one larger than the physical one, or above 512 on sata, or any for a lun; one PCI slot or device name under two
+disks; one LUN under two disks, also by two claims, unless both are shareable or none writes to it; an interface with
+the name of a disk or of another interface.
 
 Of an address: port 0 or above 65535, iSER, a LUN above 16383, a name that is not an iSCSI name, mutual CHAP.
 
