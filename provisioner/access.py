@@ -19,6 +19,9 @@ from .volumes import GENERATION, Identity, SecretName
 
 log = structlog.get_logger()
 
+AGENT_WAITS = {"InUse", "StartGrace"}
+"""The agent's answers (provisioner.targets.code_of) that only mean: a session lives, or may still come back."""
+
 
 class Keeper:
     """Keeps what is needed to log in. Thread-safe."""
@@ -118,7 +121,12 @@ class Keeper:
             )
             client.change_export(volume_id, spec)
 
-        self._targets.require(step.volume.target).call(f"replace the password of {volume_id}", change)
+        try:
+            self._targets.require(step.volume.target).call(f"replace the password of {volume_id}", change)
+        except Transient as error:
+            if error.code not in AGENT_WAITS:
+                raise
+            raise Transient("CHAPRotationWaiting", error.detail, error.delay_s) from error
 
     def _derive(self, volume_id: str, generation: str, *, mutual: bool) -> wire.Chap:
         if self._master_key is None:

@@ -69,7 +69,9 @@ class Recorder:
         self._thread.start()
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        """Post what is queued, for at most so long."""
+        """Post what is queued, for at most so long. A replica that never led has nothing to post."""
+        if not self._thread.is_alive():
+            return
         try:
             self._queue.put(None, timeout=timeout_s)
         except queue.Full:

@@ -209,14 +209,14 @@ def plan_volume(volume: Json, claim: Json | None, identity: Identity) -> VolumeS
             return Ignore(f"being deleted with reclaim policy {policy}: its LUN stays")
     elif leaving and not kept:
         return Ignore("being deleted, and its LUN is gone")
-    elif _is_released(volume):
+    elif is_released(volume):
         return Delete(our_volume(volume, identity), spec.get("storageClassName") or "")
     elif not kept:
         return SetFinalizers(meta["name"], (*finalizers, FINALIZER), version, "its reclaim policy is Delete")
     return _plan_access(volume, claim, identity)
 
 
-def _is_released(volume: Json) -> bool:
+def is_released(volume: Json) -> bool:
     """Its claim is gone; or it never had one any more, and somebody deletes it."""
     phase = (volume.get("status") or {}).get("phase")
     if phase == "Released":

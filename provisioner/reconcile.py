@@ -6,6 +6,7 @@ A key is a claim (with its uid, so that a later claim of the same name is anothe
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -14,7 +15,7 @@ from target_image.client import TargetClient
 
 from . import plan, quantity, tracing
 from .access import Keeper
-from .claims import ClaimName
+from .claims import ClaimName, notes_of, volume_id
 from .errors import Conflict, NotFound, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from .events import Recorder, Subject
 from .kube import Kube, claim_path, volume_path
@@ -22,7 +23,7 @@ from .metrics import Metrics
 from .plan import Abandon, ClaimStep, Delete, Grow, LeaveToPopulator, Provision, Secure, SetFinalizers, VolumeStep
 from .provision import Provisioning, source_label, subject
 from .targets import Targets
-from .volumes import FINALIZER, Identity
+from .volumes import FINALIZER, VOLUME, Identity
 from .watch import Informer
 
 log = structlog.get_logger()
@@ -57,6 +58,10 @@ Outcome = Done | Again
 
 ECHO_S = 30.0
 """How long the informers may lag behind what was just done."""
+
+
+STALE_S = 5.0
+"""When to look again at a PV whose copy here turned out to be old; its event comes earlier as a rule."""
 
 
 class Recent:
@@ -105,22 +110,35 @@ class Reconciler:
     def __call__(self, key: Key) -> Outcome:
         """Never raises what is expected to go wrong: that becomes an event and an outcome."""
         kind = "claim" if isinstance(key, ClaimName) else "volume"
-        with tracing.span(f"reconcile {kind}", key=str(key)):
+        with tracing.span(f"reconcile {kind}", key=str(key)), structlog.contextvars.bound_contextvars(**self._who(key)):
             return self._reconcile(key)
+
+    def _who(self, key: Key) -> dict[str, str]:
+        """Claim, PV and volume: what every line of the log about this key carries."""
+        if isinstance(key, ClaimName):
+            claim = self._claims.get(str(key))
+            name = (claim["spec"].get("volumeName") if claim else None) or volume_id(key.uid)
+            pv = self._pvs.get(name)
+            return {"claim": str(key), "pv": name, "volume": notes_of(pv).get(VOLUME, name) if pv else name}
+        pv = self._pvs.get(key.name) or {"metadata": {}, "spec": {}}
+        reference = pv["spec"].get("claimRef")
+        claimed = f"{reference['namespace']}/{reference['name']}" if reference else ""
+        return {"claim": claimed, "pv": key.name, "volume": notes_of(pv).get(VOLUME, "")}
 
     def _reconcile(self, key: Key) -> Outcome:
         about, reason = _subject(key, None), "ProvisioningFailed"
         try:
             if isinstance(key, ClaimName):
-                with structlog.contextvars.bound_contextvars(claim=str(key), volume=f"pvc-{key.uid}"):
-                    self._claim(key)
-            else:
-                pv = self._pvs.get(key.name)
-                if pv is None:
-                    return Done()
-                about, reason = _subject(key, pv["metadata"]["uid"]), "VolumeFailedDelete"
-                with structlog.contextvars.bound_contextvars(pv=key.name):
-                    self._volume(pv)
+                self._claim(key)
+            elif (pv := self._pvs.get(key.name)) is not None:
+                about = _subject(key, pv["metadata"]["uid"])
+                reason = "VolumeFailedDelete" if plan.is_released(pv) else "VolumeMismatch"
+                step = self.plan_volume(pv)
+                if isinstance(step, Secure):
+                    about, reason = subject(step.claim), "CHAPRotationFailed" if step.rotate else "CHAPSecretFailed"
+                elif isinstance(step, SetFinalizers):
+                    reason = "FinalizerFailed"
+                self._volume(step)
         except Permanent as error:
             self._recorder.warning(about, _reason(error.code, reason), str(error))
             log.warning("cannot be done", key=str(key), code=error.code, detail=error.detail)
@@ -139,7 +157,8 @@ class Reconciler:
             return Again(None)
         except (Throttled, OutcomeUnknown) as error:
             log.warning("the API server did not do it", key=str(key), error=str(error))
-            return Again(error.retry_after_s if isinstance(error, Throttled) else None)
+            # An answer that says "after 0 seconds" would make a hot loop.
+            return Again((error.retry_after_s or None) if isinstance(error, Throttled) else None)
         except Refused as error:
             self._recorder.warning(about, reason, f"KubernetesApi: {error}")
             log.warning("the API server refused", key=str(key), error=str(error))
@@ -188,13 +207,13 @@ class Reconciler:
         self._metrics.provision_failed.labels(step.request.storage_class.name, source_label(step.request)).inc()
 
     def _grow(self, step: Grow) -> None:
-        volume_id, target = step.volume.volume_id, self._targets.require(step.volume.target)
+        id, target = step.volume.volume_id, self._targets.require(step.volume.target)
 
         def grow(client: TargetClient) -> int:
-            return client.grow_volume(volume_id, step.size_bytes).size_bytes
+            return client.grow_volume(id, step.size_bytes).size_bytes
 
         try:
-            size = target.call(f"grow volume {volume_id} to {quantity.render(step.size_bytes)}", grow)
+            size = target.call(f"grow volume {id} to {quantity.render(step.size_bytes)}", grow)
         except Transient as error:
             raise Transient(f"Grow{error.code}", error.detail, error.delay_s, quiet=error.quiet) from error
         except Permanent as error:
@@ -207,7 +226,7 @@ class Reconciler:
         self._recorder.normal(
             subject(step.claim),
             "VolumeResizeSuccessful",
-            f"Volume {volume_id} has {capacity['storage']} now; a VM or node sees it after its next login or rescan, "
+            f"Volume {id} has {capacity['storage']} now; a VM or node sees it after its next login or rescan, "
             "and what is inside (partition, file system) is grown there",
         )
         log.info("grown", size_bytes=size)
@@ -220,19 +239,29 @@ class Reconciler:
         claim = self._claims.get(f"{reference.get('namespace')}/{reference.get('name')}") if reference else None
         return plan.plan_volume(pv, claim, self._identity)
 
-    def _volume(self, pv: dict) -> None:  # type: ignore[type-arg]
-        match self.plan_volume(pv):
-            case Delete() as step if step.volume.uid not in self._deleted:
+    def _volume(self, step: VolumeStep) -> None:
+        match step:
+            case Delete() if step.volume.uid not in self._deleted:
+                self._check_still_so(step)
                 self._delete(step)
                 self._deleted.add(step.volume.uid)
             case SetFinalizers(name, finalizers, version, why):
                 self._set_finalizers(name, finalizers, version)
                 log.info("finalizers changed", why=why)
-            case Secure() as step:
-                with structlog.contextvars.bound_contextvars(claim=str(step.claim), volume=step.volume.volume_id):
-                    self._keeper.secure(step)
+            case Secure():
+                self._keeper.secure(step)
             case _:
                 pass
+
+    def _check_still_so(self, step: Delete) -> None:
+        """Data is deleted on the API server's word, not on the cache's: that may be as old as a watch is silent.
+
+        Raises Transient where the PV was kept, bound again or removed meanwhile: its event is on its way.
+        """
+        with suppress(NotFound):
+            if self.plan_volume(self._kube.get(volume_path(step.volume.name))) == step:
+                return
+        raise Transient("Stale", f"PV {step.volume.name} has changed; looked at again.", STALE_S, quiet=True)
 
     def _delete(self, step: Delete) -> None:
         started = time.monotonic()
@@ -248,13 +277,13 @@ class Reconciler:
             if left is not None and left.get("kind") != "Status":
                 rest = tuple(item for item in left["metadata"].get("finalizers") or () if item != FINALIZER)
                 self._set_finalizers(volume.name, rest, left["metadata"]["resourceVersion"])
-        except Transient as error:
-            if not error.quiet:
+        except (Transient, Permanent, Refused, OutcomeUnknown) as error:
+            if not isinstance(error, Conflict) and not (isinstance(error, Transient) and error.quiet):
                 self._metrics.delete_failed.labels(step.storage_class).inc()
             raise
         self._metrics.deleted.labels(step.storage_class).inc()
         self._metrics.delete_s.labels(step.storage_class).observe(time.monotonic() - started)
-        log.info("deleted", volume=volume.volume_id, target=volume.target)
+        log.info("deleted", target=volume.target)
 
     def _set_finalizers(self, name: str, finalizers: tuple[str, ...], version: str) -> None:
         """Only on the PV as seen. Gone already is success."""

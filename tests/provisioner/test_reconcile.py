@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from provisioner.claims import TARGET, name_of
+from provisioner.errors import Refused
 from provisioner.plan import Ignore
 from provisioner.reconcile import Again, Done, VolumeName
 from target_image.agent import wire
 from target_image.client import Unreachable
+from tests.provisioner.agent_twin import problem
 from tests.provisioner.world import World
 
 DIGEST = "sha256:" + "0" * 64
@@ -207,6 +209,25 @@ class TestDeletion:
         assert world.pv(name) is None
         assert not agent.volumes
 
+    @pytest.mark.parametrize("change", ["kept", "bound again", "gone"])
+    def test_data_is_never_deleted_on_the_word_of_an_old_copy(self, world: World, change: str) -> None:
+        """A watch may be silent for a minute and a half before it is given up."""
+        name = provision(world, "a")
+        path = f"/api/v1/persistentvolumes/{name}"
+        world.api._delete("/api/v1/namespaces/ns/persistentvolumeclaims/a", None)
+        world.settle()
+        world.refresh()
+        if change == "kept":
+            world.api._patch(path, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
+        elif change == "bound again":
+            claim = world.make_claim("heir", "delete", volumeName=name)
+            reference = {"namespace": "ns", "name": "heir", "uid": claim.uid}
+            world.api._patch(path, {"spec": {"claimRef": reference}, "status": {"phase": "Bound"}})
+        else:
+            del world.api.objects[path]
+        assert world.reconcile(VolumeName(name)) == Again(5.0)
+        assert any(name in agent.volumes and name in agent.exports for agent in world.agents.values())
+
     def test_annotation_and_iqn_must_agree(self, world: World) -> None:
         name, other = provision(world, "a"), provision(world, "b")
         world.api._patch(
@@ -249,10 +270,41 @@ class TestRotation:
         world.refresh()
         assert world.reconcile(VolumeName(name)) == Again(15.0)
         assert world.recorder.said[-1][:2] == ("Normal", "CHAPRotation")
+        assert (world.recorder.about[-1].kind, world.recorder.about[-1].name) == ("PersistentVolumeClaim", "a")
         assert agent.exports[name][1].chap == old
         agent.set_sessions(name, 0)
         assert world.reconcile(VolumeName(name)) == Done()
         assert agent.exports[name][1].chap != old
+
+    @pytest.mark.parametrize("code", ["in-use", "start-grace"])
+    def test_what_the_target_waits_for_is_no_failure(self, world: World, code: str) -> None:
+        """Another claim's volume is not asked for its sessions first: there the target itself says no."""
+        name = provision(world, "a")
+
+        def refuses(*_: object) -> wire.Export:
+            raise problem(code, 409, retryable=True)
+
+        for agent in world.agents.values():
+            agent.change_export = refuses  # type: ignore[method-assign]
+        path = "/api/v1/namespaces/ns/persistentvolumeclaims/a"
+        world.api._patch(path, {"metadata": {"annotations": {"lundock.io/rotate-chap": "now"}}})
+        world.refresh()
+        assert isinstance(world.reconcile(VolumeName(name)), Again)
+        kind, reason, message = world.recorder.said[-1]
+        assert (kind, reason) == ("Normal", "CHAPRotation")
+        assert message.startswith("CHAPRotationWaiting:")
+
+    def test_a_secret_that_cannot_be_written_is_told_to_the_claims_owner(self, world: World) -> None:
+        name = provision(world, "a")
+        world.keeper.recheck(name)
+
+        def refuses(*_: object) -> dict[str, object]:
+            raise Refused(403, "Forbidden", "secrets is forbidden")
+
+        world.api.replace = refuses  # type: ignore[method-assign]
+        assert world.reconcile(VolumeName(name)) == Again(None)
+        assert world.recorder.said[-1][:2] == ("Warning", "CHAPSecretFailed")
+        assert world.recorder.about[-1].kind == "PersistentVolumeClaim"
 
     def test_a_missing_secret_comes_back_the_same(self, world: World) -> None:
         name = provision(world, "a")

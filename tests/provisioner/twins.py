@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from provisioner import errors
+from provisioner.events import Subject
 
 Json = dict[str, Any]
 
@@ -168,9 +169,13 @@ class Silent:
 
     def __init__(self) -> None:
         self.said: list[tuple[str, str, str]] = []
+        self.about: list[Subject] = []
+        """Of each that was said."""
 
-    def normal(self, _subject: object, reason: str, message: str) -> None:
+    def normal(self, subject: Subject, reason: str, message: str) -> None:
         self.said.append(("Normal", reason, message))
+        self.about.append(subject)
 
-    def warning(self, _subject: object, reason: str, message: str, key: str = "") -> None:  # noqa: ARG002
+    def warning(self, subject: Subject, reason: str, message: str, key: str = "") -> None:  # noqa: ARG002
         self.said.append(("Warning", reason, message))
+        self.about.append(subject)
