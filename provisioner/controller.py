@@ -47,7 +47,9 @@ class Controller:
         self._informers = (self.classes, self.pvs, self.claims)
         self.targets = Targets(settings, metrics, connect)
         self.recorder = Recorder(kube, settings.provisioner_name)
-        keeper = self.keeper = Keeper(kube, self.targets, self.recorder, identity, master_key(settings), settings.chap)
+        keeper = self.keeper = Keeper(
+            kube, self.targets, self.classes, self.recorder, identity, master_key(settings), settings.chap
+        )
         provisioning = Provisioning(
             kube,
             self.targets,

@@ -73,7 +73,9 @@ class OurVolume:
     uid: str
     volume_id: str
     target: str
+    storage_class: str
     capacity_bytes: int
+    read_only: bool
     secret: SecretName | None
     mutual: bool
 
@@ -92,7 +94,6 @@ class Delete:
     """LUN, Secret and PV."""
 
     volume: OurVolume
-    storage_class: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class SetFinalizers:
 
 @dataclass(frozen=True)
 class Secure:
-    """The CHAP Secret as it shall be; with `rotate`, another password first."""
+    """The export and its CHAP Secret as they shall be, where there is CHAP; with `rotate`, another password first."""
 
     volume: OurVolume
     claim: ClaimName
@@ -144,7 +145,9 @@ def our_volume(volume: Json, identity: Identity) -> OurVolume:
         uid=meta["uid"],
         volume_id=volume_id,
         target=notes.get(TARGET, ""),
+        storage_class=spec.get("storageClassName") or "",
         capacity_bytes=quantity.parse(spec["capacity"]["storage"]),
+        read_only=bool(iscsi.get("readOnly")),
         secret=SecretName(reference["namespace"], reference["name"]) if reference else None,
         mutual=notes.get(MUTUAL) == "true",
     )
@@ -210,7 +213,7 @@ def plan_volume(volume: Json, claim: Json | None, identity: Identity) -> VolumeS
     elif leaving and not kept:
         return Ignore("being deleted, and its LUN is gone")
     elif is_released(volume):
-        return Delete(our_volume(volume, identity), spec.get("storageClassName") or "")
+        return Delete(our_volume(volume, identity))
     elif not kept:
         return SetFinalizers(meta["name"], (*finalizers, FINALIZER), version, "its reclaim policy is Delete")
     return _plan_access(volume, claim, identity)
@@ -230,8 +233,6 @@ def is_released(volume: Json) -> bool:
 
 def _plan_access(volume: Json, claim: Json | None, identity: Identity) -> VolumeStep:
     ours = our_volume(volume, identity)
-    if ours.secret is None:
-        return Ignore("no CHAP")
     reference = volume["spec"].get("claimRef") or {}
     if claim is None or claim["metadata"]["uid"] != reference.get("uid") or claim["metadata"].get("deletionTimestamp"):
         return Ignore("no claim")
@@ -242,6 +243,6 @@ def _plan_access(volume: Json, claim: Json | None, identity: Identity) -> Volume
         ours,
         name_of(claim),
         generation=wanted,
-        rotate=wanted != held,
+        rotate=ours.secret is not None and wanted != held,
         wait_for_sessions=wanted.partition("/")[0] == held.partition("/")[0],
     )

@@ -6,7 +6,6 @@ anything is made on it, and the PV comes last, when all that it names is there.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from .errors import AlreadyExists, Conflict, NotFound, Permanent, Transient
 from .events import Recorder, Subject
 from .kube import VOLUMES, Kube, claim_path, volume_path
 from .metrics import Metrics
-from .plan import Abandon, is_ours, our_volume
+from .plan import Abandon
 from .settings import ImageSettings
+from .sources import Sources
 from .targets import DELAYS_S, Target, Targets, code_of
 from .volumes import Identity, SecretName
 from .watch import Informer
@@ -77,11 +77,10 @@ class Provisioning:
         self._targets = targets
         self._keeper = keeper
         self._claims = claims
-        self._pvs = pvs
         self._recorder = recorder
         self._metrics = metrics
         self._identity = identity
-        self._images = images
+        self._sources = Sources(targets, claims, pvs, identity, images)
         self._poll_s = poll_s
         self._begun: dict[str, Begun] = {}
         """By the claim's uid. Lost with the process: the sweep finds what that leaves."""
@@ -92,6 +91,8 @@ class Provisioning:
         target = self._place(request)
         chap, secret = self._keeper.credentials(request)
         begun = self._begun.setdefault(request.claim.uid, Begun(target.name, secret, started))
+        if (begun.target, begun.secret) != (target.name, secret):
+            self._leave(request, begun, target.name, secret)
         volume = self._volume(request, target, begun)
         export = self._export(request, target, chap)
         if chap is not None and secret is not None:
@@ -132,7 +133,7 @@ class Provisioning:
             request.storage_class, request.target, [item.settings for item in self._targets.values()]
         )
         if isinstance(request.source, Clone):
-            allowed = [self._clone_target(request, request.source, allowed)]
+            allowed = [self._sources.clone_target(request, request.source, allowed)]
         if request.target or len(self._targets) == 1:
             return self._targets[allowed[0]]
         chosen = self._already_on(request, allowed) or self._roomiest(request, allowed)
@@ -180,77 +181,10 @@ class Provisioning:
             and not claim["metadata"].get("deletionTimestamp")
         )
 
-    # -- what it starts as -------------------------------------------------------------------------------
-
-    def _clone_source(self, request: ClaimRequest, source: Clone) -> tuple[str, str, int]:
-        """Target, volume id and size of the claim to clone. Raises Permanent or Transient."""
-        claim = self._claims.get(f"{request.claim.namespace}/{source.claim}")
-        name = (claim["spec"].get("volumeName") or "") if claim else ""
-        pv = self._pvs.get(name) if name else None
-        if claim is None or pv is None or (claim.get("status") or {}).get("phase") != "Bound":
-            raise Transient(
-                "SourceNotBound",
-                f"waiting for claim {source.claim}, which is to be cloned, to be there and bound.",
-                30.0,
-            )
-        if not is_ours(pv, self._identity):
-            raise Permanent("BadDataSource", f"claim {source.claim} is not a volume of {self._identity.provisioner}.")
-        if (pv["spec"].get("volumeMode") or "Filesystem") != request.volume_mode:
-            raise Permanent("BadDataSource", f"claim {source.claim} has another volumeMode; ask for the same one.")
-        ours = our_volume(pv, self._identity)
-        if ours.capacity_bytes > request.size_bytes:
-            raise Permanent(
-                "CloneTooSmall",
-                f"claim {source.claim} has {ours.capacity_bytes} bytes and its clone would have "
-                f"{request.size_bytes}; ask for at least as much.",
-            )
-        return ours.target, ours.volume_id, ours.capacity_bytes
-
-    def _clone_target(self, request: ClaimRequest, source: Clone, allowed: list[str]) -> str:
-        target = self._clone_source(request, source)[0]
-        if target not in allowed:
-            raise Permanent(
-                "CloneElsewhere",
-                f"claim {source.claim} is on target {target}, where StorageClass {request.storage_class.name} or the "
-                f"annotation {TARGET} does not let its clone be; use a class that does.",
-            )
-        return target
-
-    def _source(self, request: ClaimRequest, target: Target) -> wire.Source:
-        match request.source:
-            case CatalogueImage(name):
-                return wire.ImageSource(image=name)
-            case UrlImage(url, digest):
-                return wire.ImageSource(image=self._registered(target, url, digest))
-            case Clone() as clone:
-                volume_id = self._clone_source(request, clone)[1]
-                return wire.VolumeSource(volume=volume_id, allow_in_use=clone.allow_in_use)
-            case Empty():
-                return wire.EmptySource()
-
-    def _registered(self, target: Target, url: str, digest: str) -> str:
-        """The name under which the target knows the image at this URL; the same digest is the same image."""
-        if not self._images.allow_urls:
-            raise Permanent(
-                "ImageUrlNotAllowed",
-                "the provisioner's configuration does not allow images by URL (images.allowUrls); name an image of "
-                "the catalogue.",
-            )
-        prefixes = self._images.url_prefixes
-        if prefixes and not any(url.startswith(prefix) for prefix in prefixes):
-            raise Permanent("ImageUrlNotAllowed", f"{url} is not allowed; allowed are {', '.join(prefixes)}.")
-        name = f"url-{hashlib.sha256(f'{url}#{digest}'.encode()).hexdigest()[:40]}"
-        path = url.lower().partition("?")[0].removesuffix(".gz").removesuffix(".xz")
-        kinds = {".qcow2": wire.ImageFormat.QCOW2, ".iso": wire.ImageFormat.ISO}
-        form = next((kind for end, kind in kinds.items() if path.endswith(end)), wire.ImageFormat.RAW)
-        spec = wire.ImageSpec(urls=[url], digest=digest, format=form)
-        target.call(f"register the image {url}", lambda client: client.put_image(name, spec))
-        return name
-
     # -- the target's part -------------------------------------------------------------------------------
 
     def _volume(self, request: ClaimRequest, target: Target, begun: Begun) -> wire.Volume:
-        spec = volumes.volume_spec(request, self._identity, self._source(request, target))
+        spec = volumes.volume_spec(request, self._identity, self._sources.of(request, target))
         what = f"make volume {request.volume_id}"
         try:
             volume = target.call(what, lambda client: client.ensure_volume(request.volume_id, spec))
@@ -258,8 +192,10 @@ class Provisioning:
             if error.code == "IdentityConflict" and self._start_over(request, target):
                 raise Transient("StartedOver", "what was begun is of another kind.", 0.1, quiet=True) from error
             raise
-        if volume.trashed_at is not None:
-            volume = target.call(what, lambda client: client.restore_volume(request.volume_id))
+        except Transient as error:
+            if error.code == "NotReady" and self._take_out_of_the_trash(request, target):
+                raise Transient("Restored", "its volume was in the trash.", 0.1, quiet=True) from error
+            raise
         if volume.phase is wire.Phase.READY:
             return volume
         condition = volume.condition
@@ -280,6 +216,29 @@ class Provisioning:
             return False
         self._remove(target, request.volume_id)
         return True
+
+    def _take_out_of_the_trash(self, request: ClaimRequest, target: Target) -> bool:
+        """What the sweep put there while the claim was gone, as from a cluster that is restored twice."""
+        there = target.call("look at what is there", lambda client: client.get_volume(request.volume_id))
+        if there is None or there.trashed_at is None:
+            return False
+        if there.owner != volumes.owner(self._identity, request.claim):
+            return False
+        target.call("take it out of the trash", lambda client: client.restore_volume(request.volume_id))
+        return True
+
+    def _leave(self, request: ClaimRequest, begun: Begun, target: str, secret: SecretName | None) -> None:
+        """Its annotation or its class was corrected after the volume was begun: nothing stays where that was."""
+        with suppress(NotFound):
+            self._kube.get(volume_path(request.volume_id))
+            raise Transient("Echo", "its PV is there, and not in the cache yet.", 5.0, quiet=True)
+        if begun.target != target:
+            self._remove(self._targets.require(begun.target), request.volume_id)
+            log.info("removed what was begun on another target", target=begun.target)
+            begun.target = target
+        if begun.secret not in (None, secret):
+            self._keeper.delete_secret(begun.secret)
+        begun.secret = secret
 
     def _remove(self, target: Target, volume_id: str) -> None:
         target.call("remove the export", lambda client: client.delete_export(volume_id))

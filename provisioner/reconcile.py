@@ -279,10 +279,10 @@ class Reconciler:
                 self._set_finalizers(volume.name, rest, left["metadata"]["resourceVersion"])
         except (Transient, Permanent, Refused, OutcomeUnknown) as error:
             if not isinstance(error, Conflict) and not (isinstance(error, Transient) and error.quiet):
-                self._metrics.delete_failed.labels(step.storage_class).inc()
+                self._metrics.delete_failed.labels(step.volume.storage_class).inc()
             raise
-        self._metrics.deleted.labels(step.storage_class).inc()
-        self._metrics.delete_s.labels(step.storage_class).observe(time.monotonic() - started)
+        self._metrics.deleted.labels(step.volume.storage_class).inc()
+        self._metrics.delete_s.labels(step.volume.storage_class).observe(time.monotonic() - started)
         log.info("deleted", target=volume.target)
 
     def _set_finalizers(self, name: str, finalizers: tuple[str, ...], version: str) -> None:
@@ -308,4 +308,8 @@ def _reason(code: str, otherwise: str) -> str:
     """The event's reason: external-provisioner's and external-resizer's names, which people already watch."""
     if code.startswith("Grow"):
         return "VolumeResizeFailed"
-    return "CHAPRotation" if code == "CHAPRotationWaiting" else otherwise
+    return {
+        "CHAPRotationWaiting": "CHAPRotation",
+        "VolumeMissing": "VolumeMissing",
+        "ExportMissing": "ExportMissing",
+    }.get(code, otherwise)

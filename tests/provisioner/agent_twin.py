@@ -43,6 +43,8 @@ class Agent:
     def _ensure_volume(self, id: str, spec: wire.VolumeSpec) -> wire.Volume:
         there = self.volumes.get(id)
         if there is not None:
+            if there.trashed_at is not None:
+                raise problem("not-ready", 409, "in the trash", retryable=True)
             if (there.source, there.owner) != (spec.source, spec.owner):
                 raise problem("identity-conflict", 409)
             return there
@@ -92,7 +94,9 @@ class Agent:
 
     def _trash(self, id: str, at: datetime | None) -> wire.Volume:
         if id in self.exports:
-            raise problem("volume-exported", 409)
+            raise problem("volume-exported", 409, retryable=True)
+        if id not in self.volumes:
+            raise problem("not-found", 404)
         self.volumes[id] = self.volumes[id].model_copy(update={"trashed_at": at})
         return self.volumes[id]
 
@@ -108,6 +112,10 @@ class Agent:
         return self.fuse.around(lambda: self._serve(id, spec))
 
     def _serve(self, id: str, spec: wire.ExportSpec) -> wire.Export:
+        if id not in self.volumes:
+            raise problem("invalid", 422, "there is no volume to export")
+        if self.volumes[id].trashed_at is not None:
+            raise problem("not-ready", 409, "in the trash", retryable=True)
         sessions = self.exports[id][0].sessions if id in self.exports else 0
         chap = wire.ChapState(username=spec.chap.username) if spec.chap else None
         export = wire.Export(

@@ -208,6 +208,42 @@ def test_a_deleted_secret_comes_back_within_a_resync(stage: Stage) -> None:
     eventually(lambda: (s := stage.secret(pv)) is not None and s["data"] == before["data"], "the secret to be back", 30)
 
 
+def test_a_volume_that_was_taken_for_an_orphan_is_served_again_within_a_resync(
+    stage: Stage, target: TargetProcess
+) -> None:
+    """What the sweep had done while its PV was away, before that came back from a backup."""
+    stage.claim("found")
+    pv = stage.bound("found")
+    name, before = pv["metadata"]["name"], target.client.get_export(pv["metadata"]["name"])
+    target.client.delete_export(name)
+    target.client.trash_volume(name)
+    eventually(lambda: target.client.get_export(name), "the export to be back", 30)
+    stage.wait_event("found", "ExportRestored")
+    assert target.client.get_export(name) == before
+    volume = target.client.get_volume(name)
+    assert volume is not None
+    assert volume.trashed_at is None
+
+
+def test_a_volume_in_the_trash_is_taken_out_for_its_claim(stage: Stage, target: TargetProcess) -> None:
+    """Begun and trashed before; the claim waits for its consumer, so that there is time to do that to it here."""
+    stage.claim(
+        "twice", storageClassName=stage.make_class(f"{stage.id}-twice", volumeBindingMode="WaitForFirstConsumer")
+    )
+    claim = stage.get_claim("twice")
+    assert claim is not None
+    uid = claim["metadata"]["uid"]
+    cluster = stage.kube.get("/api/v1/namespaces/kube-system")["metadata"]["uid"]
+    owner = wire.Owner(
+        cluster=cluster, release=stage.config["release"], namespace=stage.namespace, claim="twice", claim_uid=uid
+    )
+    target.client.ensure_volume(f"pvc-{uid}", wire.VolumeSpec(size_bytes=8 * MIB, owner=owner))
+    target.client.trash_volume(f"pvc-{uid}")
+    stage.patch_claim("twice", {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "node-1"}}})
+    assert stage.bound("twice")["metadata"]["name"] == f"pvc-{uid}"
+    assert target.client.get_export(f"pvc-{uid}")
+
+
 def test_rotation(stage: Stage, target: TargetProcess) -> None:
     stage.claim("rotated")
     pv = stage.bound("rotated")

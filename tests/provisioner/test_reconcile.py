@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
-from provisioner.claims import TARGET, name_of
-from provisioner.errors import Refused
+from provisioner.claims import TARGET, ClaimName, name_of
+from provisioner.errors import OutcomeUnknown, Refused
 from provisioner.plan import Ignore
 from provisioner.reconcile import Again, Done, VolumeName
 from target_image.agent import wire
@@ -107,6 +109,58 @@ def test_what_was_begun_with_another_source_is_begun_again(world: World) -> None
     assert volume.source == wire.EmptySource()
 
 
+def begin(world: World, name: str, class_name: str = "delete", **claim: object) -> tuple[ClaimName, str]:
+    """A claim whose volume is being filled, and the target that it is on."""
+    made = world.make_claim(name, class_name, notes={"lundock.io/image": "demo"}, **claim)  # type: ignore[arg-type]
+    for agent in world.agents.values():
+        agent.working.add(f"pvc-{made.uid}")
+    world.refresh()
+    assert isinstance(world.reconcile(made), Again)
+    (on,) = (target for target, agent in world.agents.items() if agent.volumes)
+    for agent in world.agents.values():
+        agent.working.clear()
+    return made, on
+
+
+def test_when_another_target_is_chosen_nothing_stays_on_the_former_one(world: World) -> None:
+    """As somebody does who follows the sentence of NoSuchTarget."""
+    claim, first = begin(world, "a")
+    second = "t1" if first == "t0" else "t0"
+    path = "/api/v1/namespaces/ns/persistentvolumeclaims/a"
+    world.api._patch(path, {"metadata": {"annotations": {TARGET: second}}})
+    world.refresh()
+    assert world.reconcile(claim) == Done()
+    assert not world.agents[first].volumes
+    assert f"pvc-{claim.uid}" in world.agents[second].exports
+
+
+def test_a_class_that_is_made_again_with_another_secret_namespace_leaves_no_secret_behind(world: World) -> None:
+    claim = world.make_claim("a", "delete")
+    world.refresh()
+    world.fuse.arm(4, lambda: OutcomeUnknown("no answer"), after_effect=False)  # before the PV is made
+    assert isinstance(world.reconcile(claim), Again)
+    world.fuse.disarm()
+    assert [secret["metadata"]["namespace"] for secret in world.api.under("secrets")] == ["ns"]
+    del world.api.objects["/apis/storage.k8s.io/v1/storageclasses/delete"]
+    world.make_class("delete", parameters={"chapSecretNamespace": "vault"})
+    world.refresh()
+    assert world.reconcile(claim) == Done()
+    assert [secret["metadata"]["namespace"] for secret in world.api.under("secrets")] == ["vault"]
+
+
+def test_a_volume_in_the_trash_is_taken_out_for_its_claim(world: World) -> None:
+    """A cluster that was restored twice: the sweep had not seen the claim in between."""
+    claim, on = begin(world, "a")
+    agent, volume_id = world.agents[on], f"pvc-{claim.uid}"
+    agent.volumes[volume_id] = agent.volumes[volume_id].model_copy(update={"phase": wire.Phase.READY})
+    agent.trash_volume(volume_id)
+    world.start()
+    assert isinstance(world.reconcile(claim), Again)
+    assert world.reconcile(claim) == Done()
+    assert agent.volumes[volume_id].trashed_at is None
+    assert volume_id in agent.exports
+
+
 def test_a_long_import_shows_its_progress(world: World) -> None:
     claim = world.make_claim("a", "delete", notes={"lundock.io/image": "demo"})
     volume_id = f"pvc-{claim.uid}"
@@ -153,6 +207,58 @@ class TestClones:
         assert world.recorder.said[-1][:2] == ("Normal", "Provisioning")
         provision(world, "golden")
         assert world.reconcile(claim) == Done()
+
+    @pytest.mark.parametrize("change", ["gone", "grown"])
+    def test_a_copy_that_has_begun_goes_on_whatever_becomes_of_its_source(self, world: World, change: str) -> None:
+        golden = provision(world, "golden")
+        claim = world.make_claim("clone", "delete", dataSource={"kind": "PersistentVolumeClaim", "name": "golden"})
+        for agent in world.agents.values():
+            agent.working.add(f"pvc-{claim.uid}")
+        world.refresh()
+        assert world.reconcile(claim) == Again(0.1)
+        path = "/api/v1/namespaces/ns/persistentvolumeclaims/golden"
+        if change == "gone":
+            world.api._delete(path, None)
+        else:
+            world.api._patch(f"/api/v1/persistentvolumes/{golden}", {"spec": {"capacity": {"storage": "5Gi"}}})
+        on = next(agent for agent in world.agents.values() if f"pvc-{claim.uid}" in agent.volumes)
+        ready = {"phase": wire.Phase.READY}
+        on.volumes[f"pvc-{claim.uid}"] = on.volumes[f"pvc-{claim.uid}"].model_copy(update=ready)
+        world.start()
+        assert world.reconcile(claim) == Done()
+        assert world.pv(f"pvc-{claim.uid}")
+
+    def test_it_may_be_of_another_class_and_larger(self, world: World) -> None:
+        golden = provision(world, "golden")
+        world.make_class("other", "Retain", parameters={"fsType": "xfs"})
+        source = {"kind": "PersistentVolumeClaim", "name": "golden"}
+        clone = provision(world, "clone", "other", size="5Gi", dataSource=source)
+        on = next(agent for agent in world.agents.values() if clone in agent.volumes)
+        assert on.volumes[clone].source == wire.VolumeSource(volume=golden)
+        assert on.volumes[clone].size_bytes == 5 * 2**30
+
+    @pytest.mark.parametrize(
+        ("field", "value", "says"),
+        [
+            ("volumeMode", "Block", "another volumeMode"),
+            ("provisioner", "somebody.else", "is not a volume of iscsi.lundock.io"),
+            ("release", "ns/another", "is not a volume of iscsi.lundock.io"),
+        ],
+    )
+    def test_what_cannot_be_cloned(self, world: World, field: str, value: str, says: str) -> None:
+        golden, more = provision(world, "golden"), {}
+        if field == "volumeMode":
+            more = {"volumeMode": value}
+        else:
+            key = {"provisioner": "pv.kubernetes.io/provisioned-by", "release": "lundock.io/release"}[field]
+            pv = f"/api/v1/persistentvolumes/{golden}"
+            world.api._patch(pv, {"metadata": {"annotations": {key: value}}})
+        source = {"kind": "PersistentVolumeClaim", "name": "golden"}
+        claim = world.make_claim("clone", "delete", dataSource=source, **more)
+        world.refresh()
+        assert world.reconcile(claim) == Done()
+        assert world.recorder.said[-1][2].startswith("BadDataSource:")
+        assert says in world.recorder.said[-1][2]
 
     def test_it_must_not_be_smaller(self, world: World) -> None:
         provision(world, "golden", size="2Gi")
@@ -315,6 +421,51 @@ class TestRotation:
         world.keeper.recheck(name)
         assert world.reconcile(VolumeName(name)) == Done()
         assert world.api.objects[path]["data"] == before
+
+
+class TestAnExportThatIsMissing:
+    """As after the sweep, when a PV was away for long and came back from a backup."""
+
+    PARAMETERS: ClassVar = {"initiators": "iqn.2026-11.test:node", "target": "t0"}
+
+    def bound(self, world: World, **parameters: str) -> str:
+        world.make_class("nodes", parameters=self.PARAMETERS | parameters)
+        name = provision(world, "a", "nodes")
+        self.before = world.agents["t0"].exports[name][1]
+        world.agents["t0"].delete_export(name)
+        world.keeper.recheck(name)
+        return name
+
+    @pytest.mark.parametrize("chap", ["on", "mutual", "off"])
+    @pytest.mark.parametrize("trashed", [True, False])
+    def test_it_comes_back_as_it_was(self, world: World, chap: str, trashed: bool) -> None:
+        name = self.bound(world, chap=chap)
+        if trashed:
+            world.agents["t0"].trash_volume(name)
+        assert world.reconcile(VolumeName(name)) == Done(), world.recorder.said
+        assert world.agents["t0"].exports[name][1] == self.before
+        assert world.agents["t0"].volumes[name].trashed_at is None
+        assert world.recorder.said[-1][:2] == ("Normal", "ExportRestored")
+
+    def test_without_its_class_nobody_knows_who_may_log_in(self, world: World) -> None:
+        name = self.bound(world)
+        del world.api.objects["/apis/storage.k8s.io/v1/storageclasses/nodes"]
+        world.refresh()
+        assert world.reconcile(VolumeName(name)) == Done()
+        assert world.recorder.said[-1][:2] == ("Warning", "ExportMissing")
+        assert not world.agents["t0"].exports
+        world.make_class("nodes", parameters=self.PARAMETERS)
+        world.refresh()
+        assert world.reconcile(VolumeName(name)) == Done()
+        assert world.agents["t0"].exports[name][1] == self.before
+
+    def test_a_volume_that_is_missing_is_told_and_not_made_anew(self, world: World) -> None:
+        name = self.bound(world)
+        world.agents["t0"].volumes.clear()
+        assert world.reconcile(VolumeName(name)) == Again(300.0)
+        assert world.recorder.said[-1][:2] == ("Warning", "VolumeMissing")
+        assert world.recorder.about[-1].kind == "PersistentVolumeClaim"
+        assert not world.agents["t0"].volumes
 
 
 def test_growth_is_lun_then_pv_then_claim(world: World) -> None:

@@ -55,7 +55,9 @@ class World:
             cast(Any, self.pvs),
             cast(Any, self.recorder),
         )
-        keeper = self.keeper = Keeper(api, self.targets, recorder, self.identity, b"k" * 32, self.settings.chap)
+        keeper = self.keeper = Keeper(
+            api, self.targets, cast(Any, self.classes), recorder, self.identity, b"k" * 32, self.settings.chap
+        )
         provisioning = Provisioning(
             api, self.targets, keeper, claims, pvs, recorder, self.metrics, self.identity, self.settings.images, 0.1
         )
