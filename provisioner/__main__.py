@@ -121,7 +121,7 @@ def sweep(config: Path, kubeconfig: str | None, context: str | None, dry_run: bo
     from . import kube, service
     from .events import Recorder
     from .metrics import Metrics
-    from .sweep import Sweeper, print_table
+    from .sweep import Sweeper, print_table, secret_namespaces
     from .targets import Targets
 
     loaded = _load(config, text_logs=True)
@@ -131,7 +131,8 @@ def sweep(config: Path, kubeconfig: str | None, context: str | None, dry_run: bo
     metrics = Metrics()
     recorder = Recorder(api, loaded.provisioner_name)
     recorder.start()
-    sweeper = Sweeper(api, Targets(loaded, metrics), recorder, metrics, service.identity_of(api, loaded), loaded)
+    identity, places = service.identity_of(api, loaded), secret_namespaces(api.list(kube.CLASSES)[0], loaded)
+    sweeper = Sweeper(api, Targets(loaded, metrics), recorder, metrics, identity, loaded, lambda: places)
     click.echo(print_table(sweeper.sweep(dry_run=dry_run, since_creation=True)), nl=False)
     recorder.stop()
 

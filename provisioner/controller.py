@@ -18,6 +18,7 @@ from .provision import Provisioning
 from .queue import Backoff, WorkQueue
 from .reconcile import Again, Key, Reconciler, VolumeName
 from .settings import Settings, master_key
+from .sweep import secret_namespaces
 from .targets import Connect, Targets, connect
 from .volumes import Identity
 from .watch import Informer
@@ -91,9 +92,7 @@ class Controller:
 
     def secret_namespaces(self) -> set[str]:
         """Every namespace that CHAP Secrets may lie in, beside the claims' own."""
-        ours = (item for item in self.classes.items() if item["provisioner"] == self._settings.provisioner_name)
-        names = {(item.get("parameters") or {}).get("chapSecretNamespace", "") for item in ours}
-        return (names | {self._settings.chap.secret_namespace}) - {""}
+        return secret_namespaces(self.classes.items(), self._settings)
 
     def start_working(self, may_act: Callable[[], bool] = lambda: True) -> None:
         """`may_act` is asked before each piece of work; False ends the worker."""

@@ -63,12 +63,13 @@ def run(configuration: Any, settings: Settings) -> int:
         if stopping.is_set():
             break
     if not stopping.is_set():
-        controller.start_working(elector.holds if elector else lambda: True)
+        may_act = elector.holds if elector else lambda: True
+        controller.start_working(may_act)
         sweeper = Sweeper(
             kube, controller.targets, controller.recorder, metrics, identity, settings, controller.secret_namespaces
         )
         if settings.sweep.mode != "off":
-            threading.Thread(target=sweeper.run, args=(stopping,), name="sweep", daemon=True).start()
+            threading.Thread(target=sweeper.run, args=(stopping, may_act), name="sweep", daemon=True).start()
         log.info("working", release=settings.release, targets=list(controller.targets))
     stopping.wait()
     log.info("stopping")

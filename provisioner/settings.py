@@ -184,7 +184,8 @@ class SweepSettings(Section):
     """How long a volume must have been an orphan before it goes to the trash, and again before it leaves it."""
 
     max_fraction: float = Field(default=0.1, gt=0, le=1)
-    """Never more of a target's volumes at once than this: a restored cluster sees everything as orphaned."""
+    """Never more of a target's volumes at once than this (but one, where others are named), and none where nothing is
+    named: a restored cluster sees everything as orphaned. 1 lifts both."""
 
 
 class HttpSettings(Section):

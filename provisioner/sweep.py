@@ -8,8 +8,8 @@ trash first, and only after a grace time; a PV whose volume is missing is report
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -19,11 +19,11 @@ from target_image.agent import wire
 
 from . import volumes
 from .claims import notes_of
-from .errors import Permanent, ProvisionerError, Transient
+from .errors import Permanent, ProvisionerError, Refused, Transient
 from .events import Recorder, Subject
 from .kube import CLAIMS, VOLUMES, Kube
 from .metrics import Metrics
-from .plan import is_ours, our_volume
+from .plan import OurVolume, is_ours, our_volume
 from .settings import Settings, SweepSettings
 from .targets import Target, Targets
 from .volumes import Identity
@@ -46,6 +46,8 @@ class Orphan:
 
     volume: wire.Volume
     why: str
+    stray: bool = False
+    """A second one of a volume whose PV is on another target: its Secret is that one's too."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,27 @@ def named(claims: Iterable[dict[str, Any]], pvs: Iterable[dict[str, Any]], ident
     return Named(uids, frozenset(ids | bound))
 
 
-def orphans(found: Sequence[wire.Volume], names: Named, identity: Identity) -> list[Orphan]:
-    """Volumes of this cluster and release that neither a claim nor a PV names."""
+def secret_namespaces(classes: Iterable[dict[str, Any]], settings: Settings) -> set[str]:
+    """Every namespace that CHAP Secrets may lie in, beside the claims' own."""
+    ours = (item for item in classes if item["provisioner"] == settings.provisioner_name)
+    names = {(item.get("parameters") or {}).get("chapSecretNamespace", "") for item in ours}
+    return (names | {settings.chap.secret_namespace}) - {""}
+
+
+def orphans(
+    found: Sequence[wire.Volume], names: Named, identity: Identity, strays: Mapping[str, str] | None = None
+) -> list[Orphan]:
+    """Volumes of this cluster and release that neither a claim nor a PV names.
+
+    `strays`: ids of which another target holds the volume that their PV means, and which target that is.
+    """
     result = []
     for volume in found:
         owner = volume.owner
         if owner is None or (owner.cluster, owner.release) != (identity.cluster, identity.release):
+            continue
+        if home := (strays or {}).get(volume.id):
+            result.append(Orphan(volume, f"its PV means the volume of this id on target {home}", stray=True))
             continue
         uid = owner.claim_uid or volume.id.removeprefix("pvc-")
         if uid in names.claim_uids or volume.id in names.volume_ids:
@@ -103,6 +120,11 @@ def judge(
             action, why = "delete", f"in the trash since {trashed_at:%Y-%m-%dT%H:%M:%SZ}"
         elif trashed_at is not None:
             why = f"in the trash, and deleted at {trashed_at + grace:%Y-%m-%dT%H:%M:%SZ}"
+        elif len(found) == total and settings.max_fraction < 1:
+            why = (
+                "no volume of this target is named by anything: a restored or rebuilt cluster looks like this; if they "
+                "may go, set sweep.maxFraction to 1"
+            )
         elif len(untrashed) > budget:
             why = (
                 f"{len(untrashed)} of {total} volumes are orphans, more than sweep.maxFraction allows: a restored or "
@@ -140,9 +162,9 @@ class Sweeper:
         self._secret_namespaces = secret_namespaces
         self._orphan_since: dict[str, datetime] = {}
 
-    def run(self, stopping: threading.Event) -> None:
-        """At each interval until stopped."""
-        while not stopping.wait(self._settings.interval_seconds):
+    def run(self, stopping: threading.Event, may_act: Callable[[], bool] = lambda: True) -> None:
+        """At each interval until stopped, or until it may not act any more."""
+        while not stopping.wait(self._settings.interval_seconds) and may_act():
             try:
                 self.sweep()
             except ProvisionerError as error:
@@ -168,7 +190,9 @@ class Sweeper:
         on_target = target.call("list the volumes", lambda client: client.list_volumes())
         claims, _ = self._kube.list(CLAIMS)
         pvs, _ = self._kube.list(VOLUMES)
-        found = orphans(on_target, named(claims, pvs, self._identity), self._identity)
+        ours = self._ours(pvs)
+        names = named(claims, pvs, self._identity)
+        found = orphans(on_target, names, self._identity, self._strays(target, on_target, ours))
         now = datetime.now(UTC)
         for orphan in found:
             first = orphan.volume.created_at if since_creation else now
@@ -180,10 +204,44 @@ class Sweeper:
         steps = judge(found, total, self._orphan_since, now, self._settings)
         self._metrics.orphans.labels(target.name).set(len(found))
         if not dry_run:
-            for step in steps:
-                self._do(target, step)
-        self._report_missing(target, {volume.id for volume in on_target}, pvs)
+            steps = [self._tried(target, step) for step in steps]
+        self._report_missing(target, {volume.id for volume in on_target}, ours)
         return steps
+
+    def _ours(self, pvs: Iterable[dict[str, Any]]) -> list[OurVolume]:
+        """The volumes of our PVs that stay."""
+        result = []
+        for pv in pvs:
+            if not is_ours(pv, self._identity) or pv["metadata"].get("deletionTimestamp"):
+                continue
+            try:
+                result.append(our_volume(pv, self._identity))
+            except Permanent as error:
+                log.warning("a PV contradicts itself", pv=pv["metadata"]["name"], error=str(error))
+        return result
+
+    def _strays(self, target: Target, found: Sequence[wire.Volume], ours: Sequence[OurVolume]) -> dict[str, str]:
+        """What was begun here before its claim went to another target, where its volume is: id -> that target."""
+        homes = {volume.volume_id: volume.target for volume in ours}
+        result = {}
+        for id in (volume.id for volume in found if homes.get(volume.id, target.name) != target.name):
+            try:
+                home = self._targets.require(homes[id])
+                there = home.call("look for a volume", lambda client, id=id: client.get_volume(id))  # type: ignore[misc]
+            except (Permanent, Transient):
+                continue  # in doubt it is the only one there is
+            if there is not None and there.phase is wire.Phase.READY and there.trashed_at is None:
+                result[id] = home.name
+        return result
+
+    def _tried(self, target: Target, step: Step) -> Step:
+        """Done, or why not: an orphan that somebody is logged in to does not hold up the others."""
+        try:
+            self._do(target, step)
+        except (Permanent, Transient) as error:
+            log.warning("orphan not removed", target=target.name, volume=step.orphan.volume.id, error=str(error))
+            return replace(step, action="keep", why=f"could not be done: {error}")
+        return step
 
     def _do(self, target: Target, step: Step) -> None:
         volume, owner = step.orphan.volume, step.orphan.volume.owner
@@ -195,22 +253,23 @@ class Sweeper:
         if step.action == "trash":
             target.call(f"put orphan {volume.id} into the trash", lambda client: client.trash_volume(volume.id))
         elif step.action == "delete":
+            if not step.orphan.stray:
+                self._delete_secrets(volume.id, owner.namespace if owner else "")
             target.call(f"delete orphan {volume.id}", lambda client: client.delete_volume(volume.id))
-            namespaces = self._secret_namespaces() | ({owner.namespace} if owner and owner.namespace else set())
-            for namespace in sorted(namespaces):
-                name = volumes.secret_name(volume.id, namespace)
-                self._kube.delete(f"/api/v1/namespaces/{name.namespace}/secrets/{name.name}")
 
-    def _report_missing(self, target: Target, there: set[str], pvs: list[dict[str, Any]]) -> None:
-        missing = 0
-        for pv in pvs:
-            if not is_ours(pv, self._identity) or pv["metadata"].get("deletionTimestamp"):
-                continue
+    def _delete_secrets(self, volume_id: str, namespace: str) -> None:
+        """Wherever they may lie. Before the volume, which is what a later sweep finds again."""
+        for place in sorted((self._secret_namespaces() | {namespace}) - {""}):
+            name = volumes.secret_name(volume_id, place)
             try:
-                ours = our_volume(pv, self._identity)
-            except Permanent as error:
-                log.warning("a PV contradicts itself", pv=pv["metadata"]["name"], error=str(error))
-                continue
+                self._kube.delete(f"/api/v1/namespaces/{name.namespace}/secrets/{name.name}")
+            except Refused as error:
+                # Where Secrets stay in the release's namespace, the provisioner has no rights in the claims'.
+                log.info("orphan's secret not looked for", volume=volume_id, namespace=place, error=str(error))
+
+    def _report_missing(self, target: Target, there: set[str], named: Sequence[OurVolume]) -> None:
+        missing = 0
+        for ours in named:
             if ours.target != target.name or ours.volume_id in there:
                 continue
             if target.call("look for a volume", lambda client, i=ours.volume_id: client.get_volume(i)) is not None:  # type: ignore[misc]

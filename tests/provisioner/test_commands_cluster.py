@@ -12,6 +12,7 @@ import yaml
 
 from cluster.control_plane import ControlPlane
 from provisioner import inspection
+from provisioner.kube import secrets_path
 from target_image.agent import wire
 from tests.provisioner.stage import Stage
 from tests.waiting import eventually
@@ -145,6 +146,10 @@ def test_sweep_lists_an_orphan_and_removes_it_only_when_told(stage: Stage) -> No
         cluster=uid, release=stage.config["release"], namespace=stage.namespace, claim="x", claim_uid="0"
     )
     client.ensure_volume("pvc-0", wire.VolumeSpec(size_bytes=2**20, owner=owner))
+    stage.make_class(f"{stage.id}-vault", {"chapSecretNamespace": "default"})
+    secret = {"metadata": {"name": "pvc-0-chap"}, "type": "kubernetes.io/iscsi-chap"}
+    for namespace in (stage.namespace, "default"):
+        stage.kube.create(secrets_path(namespace), secret)
     file = config(stage, sweep={"mode": "report", "graceSeconds": 0, "maxFraction": 1})
     listed = command("sweep", "--dry-run", "--config", file, "--kubeconfig", stage.kubeconfig)
     assert listed.returncode == 0, listed.stderr
@@ -157,6 +162,8 @@ def test_sweep_lists_an_orphan_and_removes_it_only_when_told(stage: Stage) -> No
         done = command("sweep", "--remove", "--config", file, "--kubeconfig", stage.kubeconfig)
         assert done.returncode == 0, done.stderr
     assert client.get_volume("pvc-0") is None
+    for namespace in (stage.namespace, "default"):
+        assert "pvc-0-chap" not in {item["metadata"]["name"] for item in stage.kube.list(secrets_path(namespace))[0]}
 
 
 def test_a_wrong_configuration_is_one_message_and_code_2(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from provisioner import sweep
+from provisioner import errors, sweep
 from provisioner.settings import SweepSettings
 from provisioner.sweep import Named, Orphan
 from provisioner.volumes import Identity
 from target_image.agent import wire
+from target_image.client import Unreachable
 from tests.provisioner.world import World
 
 IDENTITY = Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")
@@ -87,9 +89,26 @@ def test_one_orphan(orphan: wire.Volume, since: timedelta, action: str) -> None:
     assert judge([orphan], 100, since) == [action]
 
 
-@pytest.mark.parametrize(("count", "total", "actions"), [(10, 100, {"trash"}), (11, 100, {"keep"}), (1, 3, {"trash"})])
+@pytest.mark.parametrize(
+    ("count", "total", "actions"),
+    [
+        (10, 100, {"trash"}),
+        (11, 100, {"keep"}),
+        (1, 3, {"trash"}),
+        (1, 1, {"keep"}),
+        (2, 2, {"keep"}),
+        (2, 3, {"keep"}),
+    ],
+)
 def test_never_more_than_a_tenth_at_once(count: int, total: int, actions: set[str]) -> None:
     assert set(judge([volume(f"pvc-{number}") for number in range(count)], total, HOUR)) == actions
+
+
+def test_where_nothing_is_named_nothing_goes_until_that_is_asked_for() -> None:
+    """A rebuilt cluster of one volume, too: a tenth of one is not one."""
+    assert judge([volume("pvc-a")], 1, HOUR * 99) == ["keep"]
+    everything = SweepSettings(mode="remove", grace_seconds=3600, max_fraction=1)
+    assert judge([volume("pvc-a")], 1, HOUR * 99, everything) == ["trash"]
 
 
 def test_a_report_removes_nothing() -> None:
@@ -120,6 +139,113 @@ def test_an_orphan_goes_to_the_trash_and_then_away_with_its_secrets() -> None:
     assert not agent.volumes
     assert not world.api.under("secrets")
     assert "No orphans" in sweep.print_table(world.sweeper.sweep())
+
+
+def orphaned(world: World, *names: str) -> list[str]:
+    """Volumes that were finished, whose claims and PVs are gone."""
+    made = [world.make_claim(name, "delete") for name in names]
+    world.refresh()
+    for claim in made:
+        world.reconcile(claim)
+    for name, claim in zip(names, made, strict=True):
+        del world.api.objects[f"/api/v1/namespaces/ns/persistentvolumeclaims/{name}"]
+        del world.api.objects[f"/api/v1/persistentvolumes/pvc-{claim.uid}"]
+    world.start()
+    return [f"pvc-{claim.uid}" for claim in made]
+
+
+def test_an_orphan_in_use_does_not_hold_up_the_others() -> None:
+    world = World(targets=1)
+    world.make_class("delete")
+    first, second, third = orphaned(world, "a", "b", "c")
+    agent = world.agents["t0"]
+    agent.set_sessions(second, 1)
+    steps = {step.orphan.volume.id: step for _, step in world.sweeper.sweep()}
+    assert {id: step.action for id, step in steps.items()} == {first: "trash", second: "keep", third: "trash"}
+    assert "could not be done: InUse" in steps[second].why
+    assert [id for id, item in agent.volumes.items() if item.trashed_at is None] == [second]
+    assert second in agent.exports
+
+
+def test_where_the_claims_secrets_are_out_of_reach_the_orphan_goes_all_the_same() -> None:
+    """As with chap.secrets: release, where the provisioner has rights in one namespace only."""
+    world = World(targets=1)
+    world.make_class("delete")
+    (name,) = orphaned(world, "a")
+    world.api._create("/api/v1/namespaces/elsewhere/secrets", {"metadata": {"name": f"{name}-chap"}})
+    delete = world.api.delete
+
+    def restricted(path: str, uid: str | None = None) -> dict[str, Any] | None:
+        if "/namespaces/ns/secrets/" in path:
+            raise errors.Refused(403, "Forbidden", "secrets is forbidden in ns")
+        return delete(path, uid)
+
+    world.api.delete = restricted  # type: ignore[method-assign]
+    world.sweeper.sweep()
+    world.sweeper.sweep()
+    assert not world.agents["t0"].volumes
+    assert [secret["metadata"]["namespace"] for secret in world.api.under("secrets")] == ["ns"]
+
+
+class TestStrays:
+    """A volume was begun on one target, the process died, the claim was given another target, and got its PV there."""
+
+    def strayed(self, world: World) -> tuple[str, str, str]:
+        """The volume's id, where it belongs, and where the stray is."""
+        world.make_class("delete")
+        claim = world.make_claim("a", "delete")
+        world.refresh()
+        world.reconcile(claim)
+        world.settle()
+        world.start()
+        name = f"pvc-{claim.uid}"
+        home = next(target for target, agent in world.agents.items() if name in agent.volumes)
+        away = "t1" if home == "t0" else "t0"
+        world.agents[away].volumes[name] = world.agents[home].volumes[name]
+        return name, home, away
+
+    def test_it_goes_and_takes_nothing_along(self) -> None:
+        world = World()
+        name, home, away = self.strayed(world)
+        ((where, step),) = world.sweeper.sweep(dry_run=True)
+        assert (where, step.action) == (away, "trash")
+        assert f"on target {home}" in step.orphan.why
+        world.sweeper.sweep()
+        world.sweeper.sweep()
+        assert not world.agents[away].volumes
+        assert name in world.agents[home].exports
+        assert [secret["metadata"]["name"] for secret in world.api.under("secrets")] == [f"{name}-chap"]
+
+    @pytest.mark.parametrize("doubt", ["home lost it", "home has it in the trash", "home is down", "home is not known"])
+    def test_in_doubt_it_is_the_only_one_there_is(self, doubt: str) -> None:
+        world = World()
+        name, home, away = self.strayed(world)
+        agent = world.agents[home]
+        if doubt == "home lost it":
+            agent.volumes.clear()
+        elif doubt == "home has it in the trash":
+            agent.volumes[name] = agent.volumes[name].model_copy(update={"trashed_at": NOW})
+        elif doubt == "home is down":
+
+            def down(*_: object) -> None:
+                raise Unreachable("refused")
+
+            agent.get_volume = agent.list_volumes = down  # type: ignore[assignment]
+        else:
+            pv = f"/api/v1/persistentvolumes/{name}"
+            world.api._patch(pv, {"metadata": {"annotations": {"lundock.io/target": "t9"}}})
+        world.sweeper.sweep()
+        world.sweeper.sweep()
+        assert world.agents[away].volumes[name].trashed_at is None
+
+
+def test_it_sweeps_only_while_it_may_act() -> None:
+    world = World(targets=1)
+    world.make_class("delete")
+    orphaned(world, "a")
+    world.sweeper._settings = world.settings.sweep.model_copy(update={"interval_seconds": 0})
+    world.sweeper.run(threading.Event(), may_act=lambda: False)
+    assert world.agents["t0"].exports
 
 
 def test_a_pv_without_its_volume_is_reported_and_kept() -> None:
