@@ -6,6 +6,7 @@ must end at once: `lost` is called, and nothing that was begun is finished.
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -36,6 +37,7 @@ class Elector:
         self._renewed_at = float("-inf")
         self._stopping = threading.Event()
         self._renewing = threading.Thread(target=self._keep, name="leader", daemon=True)
+        self._guarding = threading.Thread(target=self._guard, name="leader's guard", daemon=True)
 
     def acquire(self, stopping: threading.Event) -> bool:
         """Wait for the Lease and keep it from then on. False when `stopping` was set first."""
@@ -44,6 +46,7 @@ class Elector:
                 if self._try():
                     log.info("leading", lease=self._settings.name, identity=self._identity)
                     self._renewing.start()
+                    self._guarding.start()
                     return True
             except ProvisionerError as error:
                 log.warning("cannot get the lease", lease=self._settings.name, error=str(error))
@@ -69,15 +72,20 @@ class Elector:
     def _keep(self) -> None:
         while not self._stopping.wait(self._settings.retry_period_seconds):
             try:
-                if self._try():
-                    continue
-                log.error("another replica holds the lease", lease=self._settings.name)
+                if not self._try():
+                    log.error("another replica holds the lease", lease=self._settings.name)
+                    self._lost()
+                    return
             except ProvisionerError as error:
                 log.warning("cannot renew the lease", lease=self._settings.name, error=str(error))
-                if time.monotonic() - self._renewed_at < self._settings.renew_deadline_seconds:
-                    continue
-            self._lost()
-            return
+
+    def _guard(self) -> None:
+        """Ends it in time: a renewal can hang longer than its time-outs say (a name server, an answer that drips)."""
+        while not self._stopping.wait(self._settings.retry_period_seconds / 4):
+            if time.monotonic() - self._renewed_at >= self._settings.renew_deadline_seconds:
+                log.error("the lease was not renewed in time", lease=self._settings.name)
+                self._lost()
+                return
 
     def _try(self) -> bool:
         """One attempt to get or to renew it. Raises ProvisionerError when that could not be told."""
@@ -134,7 +142,8 @@ class Elector:
     def _spec(self) -> Json:
         return {
             "holderIdentity": self._identity,
-            "leaseDurationSeconds": max(1, round(self._settings.lease_duration_seconds)),
+            # Whole seconds in the API: rounded up, for others must not wait shorter than `holds` counts on.
+            "leaseDurationSeconds": math.ceil(self._settings.lease_duration_seconds),
             "renewTime": _now(),
         }
 

@@ -57,6 +57,7 @@ class Target:
         self.settings = settings
         self.name = settings.name
         self._client = client
+        self._timeout_s = calls.timeout_seconds
         self._turns = threading.BoundedSemaphore(calls.concurrency)
         self._backoff = Backoff(1.0, 30.0)
         self._lock = threading.Lock()
@@ -71,10 +72,13 @@ class Target:
         if not self._turns.acquire(timeout=TURN_S):
             raise Transient("TargetBusy", f"{what}: target {self.name} is busy.", TURN_S, quiet=True)
         try:
+            self._check_rest(will_call=True)
             with tracing.span("target call", what=what, target=self.name):
                 answer = do(self._client)
         except ApiProblem as problem:
-            if problem.code != "not-a-target":
+            if problem.code == "not-a-target":
+                self._failed(str(problem))
+            else:
                 self._answered()
             raise _translate(what, self.name, problem) from problem
         except TargetError as error:
@@ -99,7 +103,11 @@ class Target:
     def close(self) -> None:
         self._client.close()
 
-    def _check_rest(self) -> None:
+    def _check_rest(self, *, will_call: bool = False) -> None:
+        """Raises Transient while it rests. `will_call`: once the rest is over, the others wait for what this one finds.
+
+        So a target that swallows every call (a time-out each) holds one worker, and not as many as it has turns.
+        """
         with self._lock:
             now = time.monotonic()
             rest_s = self._rests_until - now
@@ -107,9 +115,8 @@ class Target:
                 raise Transient(
                     "TargetDown", f"target {self.name} does not answer; its volumes wait for it.", rest_s + 0.1
                 )
-            if self._failures:
-                # The rest is over: this caller tries it, the others wait for what it finds.
-                self._rests_until = now + 1.0
+            if self._failures and will_call:
+                self._rests_until = now + self._timeout_s + 1.0
 
     def _down(self, rest_s: float) -> Transient:
         """Always the same sentence, so that each claim tells it once; the log has the details."""
