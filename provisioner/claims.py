@@ -176,6 +176,13 @@ def foreign_source(claim: Json) -> str:
 def read_claim(claim: Json, storage_class: Json) -> ClaimRequest:
     """What the claim asks for. Raises Permanent, each code with a sentence that says what to change."""
     policy = read_class(storage_class)
+    if attributes := claim["spec"].get("volumeAttributesClassName"):
+        # A PV binds to such a claim only if it names the class too, and there is nothing here that it could mean.
+        raise Permanent(
+            "BadVolumeAttributesClass",
+            f"the claim's volumeAttributesClassName {attributes} is for CSI drivers; remove it, and choose by "
+            "storageClassName.",
+        )
     mode = claim["spec"].get("volumeMode") or "Filesystem"
     source = _source(claim, policy)
     return ClaimRequest(

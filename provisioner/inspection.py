@@ -16,10 +16,13 @@ from .claims import PROVISIONER_KEYS as PROVISIONER
 from .claims import ClaimRequest, name_of, notes_of, read_class
 from .errors import NotFound, OutcomeUnknown, Permanent, ProvisionerError, Refused, SettingsError, Transient
 from .kube import CLASSES, Json, Kube, volume_path
+from .leader import election_namespace
 from .placement import candidates
 from .settings import Settings, master_key
 from .targets import Target, Targets
 from .volumes import Identity
+
+DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 VERSION_PREFIX = 2
 """How many numbers of two versions must agree."""
@@ -34,8 +37,19 @@ class Finding:
     detail: str
 
 
-Right = tuple[str, str, str, str]
-"""API group, resource, verb, and the namespace or an empty string."""
+@dataclass(frozen=True)
+class Right:
+    """One verb on one kind of resource; empty `namespace` and `name` mean every one."""
+
+    group: str
+    resource: str
+    verb: str
+    namespace: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.resource}"
+
 
 CLUSTER_RIGHTS: dict[tuple[str, str], str] = {
     ("", "persistentvolumes"): "get list watch create patch delete",
@@ -53,10 +67,13 @@ def rights(settings: Settings) -> list[Right]:
     for (group, resource), verbs in CLUSTER_RIGHTS.items():
         # Without the admission policy the chart keeps Secrets in one namespace, with a Role.
         namespace = settings.chap.secret_namespace if resource == "secrets" else ""
-        result += [(group, resource, verb, namespace) for verb in verbs.split()]
+        result += [Right(group, resource, verb, namespace) for verb in verbs.split()]
+    result.append(Right("", "namespaces", "get", name="kube-system"))
     if settings.leader_election.enabled:
-        namespace = settings.leader_election.namespace
-        result += [("coordination.k8s.io", "leases", verb, namespace) for verb in ("create", "get", "update")]
+        namespace, name = election_namespace(settings.leader_election), settings.leader_election.name
+        lease = ("coordination.k8s.io", "leases")
+        result.append(Right(*lease, "create", namespace))  # what is created has no name that could be checked
+        result += [Right(*lease, verb, namespace, name) for verb in ("get", "update")]
     return result
 
 
@@ -89,17 +106,16 @@ def _check_key(settings: Settings) -> Iterable[Finding]:
 
 def _check_rights(kube: Kube, settings: Settings) -> Iterable[Finding]:
     missing = []
-    for group, resource, verb, namespace in rights(settings):
-        name, _, subresource = resource.partition("/")
+    for right in rights(settings):
+        resource, _, subresource = right.resource.partition("/")
         attributes = {
-            "group": group,
-            "resource": name,
+            "group": right.group,
+            "resource": resource,
             "subresource": subresource,
-            "verb": verb,
-            "namespace": namespace,
+            "verb": right.verb,
+            "namespace": right.namespace,
+            "name": right.name,
         }
-        if resource == "leases" and verb != "create":
-            attributes["name"] = settings.leader_election.name
         review = {
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SelfSubjectAccessReview",
@@ -107,7 +123,7 @@ def _check_rights(kube: Kube, settings: Settings) -> Iterable[Finding]:
         }
         answer = kube.create("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", review)
         if not answer["status"].get("allowed"):
-            missing.append(f"{verb} {resource}")
+            missing.append(str(right))
     if missing:
         yield Finding("error", "rights", f"missing: {', '.join(missing)}; grant them (docs/reference/provisioner.md)")
     else:
@@ -157,6 +173,14 @@ def read_documents(file: Path) -> tuple[list[Json], list[Json]]:
     claims = [item for item in documents if item.get("kind") == "PersistentVolumeClaim"]
     if not claims:
         raise SettingsError(f"{file} holds no PersistentVolumeClaim")
+    for kind, needed in (
+        ("PersistentVolumeClaim", ("metadata", "spec")),
+        ("StorageClass", ("metadata", "provisioner")),
+    ):
+        for item in (item for item in documents if item.get("kind") == kind):
+            lacking = [name for name in needed if not item.get(name)]
+            if lacking or not isinstance(item["metadata"], dict) or not item["metadata"].get("name"):
+                raise SettingsError(f"{file}: a {kind} has no {lacking[0] if lacking else 'metadata.name'}")
     return claims, [item for item in documents if item.get("kind") == "StorageClass"]
 
 
@@ -164,7 +188,7 @@ def plan_claim(
     claim: Json, classes: Sequence[Json], look_up: Callable[[str], Json | None], settings: Settings, identity: Identity
 ) -> Json:
     """What would be done with a claim that is in a file, as data. `look_up` reads an object of the cluster."""
-    meta = claim.setdefault("metadata", {})
+    meta = claim["metadata"]
     meta.setdefault("namespace", "default")
     there = look_up(f"/api/v1/namespaces/{meta['namespace']}/persistentvolumeclaims/{meta.get('name')}")
     if there is not None:
@@ -172,9 +196,7 @@ def plan_claim(
         claim["spec"].setdefault("volumeName", there["spec"].get("volumeName"))
         claim["status"] = there.get("status")
     meta.setdefault("uid", "00000000-0000-0000-0000-000000000000")
-    class_name = claim["spec"].get("storageClassName")
-    storage_class = next((item for item in classes if item["metadata"]["name"] == class_name), None)
-    storage_class = storage_class or look_up(f"{CLASSES}/{class_name}")
+    storage_class = _class_of(claim, classes, look_up)
     if storage_class is not None and not any(key in notes_of(claim) for key in PROVISIONER):
         # kube-controller-manager would write this.
         meta["annotations"] = {**notes_of(claim), PROVISIONER[0]: storage_class["provisioner"]}
@@ -188,6 +210,20 @@ def plan_claim(
         return head | {"step": "Provision"} | _provisioning(step.request, settings, identity)
     except Permanent as error:
         return head | {"step": "Refuse", "code": error.code, "why": error.detail}
+
+
+def _class_of(claim: Json, classes: Sequence[Json], look_up: Callable[[str], Json | None]) -> Json | None:
+    """Its class; the default one where it names none, as the API server would fill in (and "" means none at all)."""
+    name = claim["spec"].get("storageClassName")
+    if name is None:
+        every = [*classes, *((look_up(CLASSES) or {}).get("items") or [])]
+        defaults = [item for item in every if notes_of(item).get(DEFAULT_CLASS) == "true"]
+        # Of several the API server takes the newest; those of the file would be newer still.
+        newest = max(defaults, key=lambda item: item["metadata"].get("creationTimestamp") or "9", default=None)
+        claim["spec"]["storageClassName"] = newest["metadata"]["name"] if newest else ""
+        return newest
+    there = next((item for item in classes if item["metadata"]["name"] == name), None)
+    return there or (look_up(f"{CLASSES}/{name}") if name else None)
 
 
 def _provisioning(request: ClaimRequest, settings: Settings, identity: Identity) -> Json:

@@ -15,11 +15,24 @@ from datetime import UTC, datetime
 
 import structlog
 
-from .errors import AlreadyExists, Conflict, NotFound, ProvisionerError
-from .kube import Json, Kube
+from .errors import AlreadyExists, Conflict, NotFound, ProvisionerError, SettingsError
+from .kube import NAMESPACE_FILE, Json, Kube
 from .settings import LeaderElectionSettings
 
 log = structlog.get_logger()
+
+
+def election_namespace(settings: LeaderElectionSettings) -> str:
+    """Where the Lease is: as configured, or the pod's own namespace. Raises SettingsError where neither tells."""
+    if settings.namespace:
+        return settings.namespace
+    try:
+        return NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(
+            f"leaderElection.namespace is empty, and {NAMESPACE_FILE} is not there to tell it; set it, or "
+            "leaderElection.enabled: false"
+        ) from error
 
 
 class Elector:

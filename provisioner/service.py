@@ -14,10 +14,10 @@ import structlog
 
 from . import tracing
 from .controller import Controller
-from .errors import ProvisionerError, SettingsError
+from .errors import ProvisionerError
 from .health import HealthServer
-from .kube import NAMESPACE_FILE, Kube
-from .leader import Elector
+from .kube import Kube
+from .leader import Elector, election_namespace
 from .metrics import Metrics
 from .settings import Settings
 from .sweep import Sweeper
@@ -108,21 +108,10 @@ def _elector(configuration: Any, settings: Settings) -> Elector | None:
     election = settings.leader_election
     if not election.enabled:
         return None
-    if not election.namespace:
-        election = election.model_copy(update={"namespace": _own_namespace()})
+    election = election.model_copy(update={"namespace": election_namespace(election)})
     calls = settings.kubernetes.model_copy(update={"timeout_seconds": election.renew_deadline_seconds / 2})
     identity = f"{socket.gethostname()}_{uuid.uuid4()}"
     return Elector(Kube(configuration, calls, pool_size=2), election, identity, _lost)
-
-
-def _own_namespace() -> str:
-    try:
-        return NAMESPACE_FILE.read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(
-            f"leaderElection.namespace is empty, and {NAMESPACE_FILE} is not there to tell it; set it, or "
-            "leaderElection.enabled: false"
-        ) from error
 
 
 def _lost() -> None:

@@ -77,6 +77,7 @@ def test_a_clone(field: str, in_use: bool) -> None:
         ("BadAccessMode", claim(accessModes=["ReadOnlyMany"]), {}, "lundock.io/image"),
         ("BadAccessMode", claim(accessModes=["Sometimes"]), {}, "ReadWriteOncePod"),
         ("BadAccessMode", claim(accessModes=[]), {}, "ReadWriteOncePod"),
+        ("BadVolumeAttributesClass", claim(volumeAttributesClassName="fast"), {}, "remove it"),
         ("BadImage", claim({"lundock.io/image": "My Image"}), {}, "neither"),
         ("BadImage", claim({"lundock.io/image": "https://h/x"}), {"imageUrls": "allow"}, "#sha256"),
         ("BadImage", claim({"lundock.io/image": "ftp://h/x#" + DIGEST}), {"imageUrls": "allow"}, "must be URL"),

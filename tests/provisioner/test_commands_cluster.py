@@ -101,6 +101,7 @@ def test_check_names_what_is_wrong(stage: Stage, control_plane: ControlPlane) ->
     bad = command("check", "--config", config(stage), "--kubeconfig", nobody)
     assert bad.returncode == 1
     assert "missing: get persistentvolumes, list persistentvolumes" in bad.stdout
+    assert "get namespaces, create leases, get leases, update leases" in bad.stdout
     targets = [{"name": "gone", "url": "http://127.0.0.1:1", "portalHost": "gone"}]
     bad = command("check", "--config", config(stage, targets=targets), "--kubeconfig", stage.kubeconfig)
     assert bad.returncode == 1
@@ -138,6 +139,41 @@ def test_plan_says_why_not(stage: Stage, tmp_path: Path) -> None:
     assert answer.returncode == 1
     (plan,) = yaml.safe_load_all(answer.stdout)
     assert (plan["step"], plan["code"]) == ("Refuse", "BadAccessMode")
+
+
+def test_plan_takes_the_default_class_where_a_claim_names_none(stage: Stage, tmp_path: Path) -> None:
+    default = {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": "planned", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": stage.name,
+        "parameters": {"fsType": "xfs"},
+    }
+    file = tmp_path / "claim.yaml"
+    text = (CLAIM % (stage.namespace, "x")).replace("  storageClassName: x\n", "")
+    file.write_text(f"{text}---\n{yaml.safe_dump(default)}")
+    answer = command("plan", "-f", file, "--config", config(stage), "--kubeconfig", stage.kubeconfig)
+    assert answer.returncode == 0, answer.stderr
+    (plan,) = yaml.safe_load_all(answer.stdout)
+    spec = plan["persistentVolume"]["spec"]
+    assert (spec["storageClassName"], spec["iscsi"]["fsType"]) == ("planned", "xfs")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("kind: PersistentVolumeClaim\nmetadata: {name: a}\n", "has no spec"),
+        ("kind: PersistentVolumeClaim\nmetadata: {namespace: a}\nspec: {x: 1}\n", "has no metadata.name"),
+        ("kind: Pod\n", "holds no PersistentVolumeClaim"),
+    ],
+)
+def test_plan_of_a_file_that_holds_no_whole_claim(stage: Stage, tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "claim.yaml"
+    file.write_text(text)
+    answer = command("plan", "-f", file, "--config", config(stage), "--kubeconfig", stage.kubeconfig)
+    assert answer.returncode == 2
+    assert says in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_sweep_lists_an_orphan_and_removes_it_only_when_told(stage: Stage) -> None:
