@@ -13,6 +13,7 @@ import pytest
 
 from cluster.control_plane import ControlPlane
 from tests.provisioner.stage import Stage, TargetProcess, target_running
+from tests.target_image import image_server
 
 pytestmark = pytest.mark.cluster
 
@@ -70,6 +71,27 @@ def test_a_read_only_volume_of_an_image(images: Stage, fetching: TargetProcess, 
     export = fetching.client.get_export(pv["metadata"]["name"])
     assert export is not None
     assert export.luns[0].read_only
+
+
+def test_the_image_of_a_class_and_how_far_it_is(images: Stage, fetching: TargetProcess) -> None:
+    """A slow server: the claim's events tell of the copy before it is done."""
+    with image_server.running() as server:
+        hold = threading.Event()
+        # An image is made once for each digest: this one is nobody else's.
+        content = CONTENT[::-1]
+        spec = server.spec("/golden.img", content, hold=hold)
+        fetching.client.put_image("golden", spec)
+        images.claim("of-class", "2Mi", storageClassName=images.make_class(f"{images.id}-golden", {"image": "golden"}))
+        line = images.wait_event("of-class", "is being filled")
+        assert line.startswith("Provisioning: Volume pvc-")
+        assert "from its image on target fetching: " in line
+        claim = images.get_claim("of-class")
+        assert claim is not None
+        assert claim["status"]["phase"] == "Pending"
+        hold.set()
+        pv = images.bound("of-class")
+    file = next(Path(fetching.data_dir).rglob(f"{pv['metadata']['name']}*"))
+    assert file.read_bytes()[: len(content)] == content
 
 
 def test_a_wrong_digest(images: Stage, url: str) -> None:
