@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from provisioner.parameters import FILE_SYSTEM_ALIASES, KNOWN
 from provisioner.settings import Settings as ProvisionerSettings
 from target_image.agent.settings import Settings as TargetSettings
 from target_image.agent.settings import field_help
@@ -110,7 +111,7 @@ def storage_classes() -> dict[str, Any]:
         "reclaimPolicy": {"enum": ["Delete", "Retain"]},
         "allowVolumeExpansion": {"type": "boolean"},
         "mountOptions": {"type": "array", "items": {"type": "string"}},
-        "parameters": {"type": "object", "additionalProperties": plain},
+        "parameters": closed(dict.fromkeys((*KNOWN, *FILE_SYSTEM_ALIASES), plain)),
         "annotations": strings,
     }
     return {"type": "array", "minItems": 1, "items": {"required": ["name"], **closed(properties)}}

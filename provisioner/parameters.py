@@ -17,8 +17,8 @@ IQN = re.compile(r"^iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[A-Za-z0-9:.-]+)?$")
 LABEL_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
 
-FOREIGN_PREFIX = "csi.storage.k8s.io/"
-"""Parameters of this prefix are for CSI drivers; only its fstype means something here."""
+FILE_SYSTEM_ALIASES = ("csi.storage.k8s.io/fstype", "fstype")
+"""What CSI drivers and older in-tree classes call fsType."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def read(storage_class: str, parameters: Mapping[str, str]) -> Parameters:
     """The parameters of a class. Raises Permanent: UnknownParameter or BadParameter."""
     fields: dict[str, Any] = {}
     for name, value in parameters.items():
-        known = "fsType" if name in (f"{FOREIGN_PREFIX}fstype", "fstype") else name
+        known = "fsType" if name in FILE_SYSTEM_ALIASES else name
         check = KNOWN.get(known)
         if check is None:
             raise Permanent(

@@ -84,6 +84,36 @@ def test_uninstalling_keeps_portals_and_key_and_installing_again_takes_them_back
     assert get(control_plane, "secret", "life-lundock-chap-key")[0]["data"] == key
 
 
+def test_the_notes_show_three_commands_and_what_is_not_as_usual(release: Helm) -> None:
+    notes = release.install(VALUES).partition("NOTES:")[2]
+    steps = [line[:2] for line in notes.splitlines() if line[:2] in ("1.", "2.", "3.", "4.")]
+    assert steps == ["1.", "2.", "3."]
+    claim = yaml.safe_load(notes.partition("<<EOF\n")[2].partition("   EOF")[0])
+    assert claim["spec"]["storageClassName"] == "life"
+    for command in (
+        "kubectl -n chart-life wait pod",
+        "kubectl wait pvc/vm-disk",
+        "vm-disks start -f manifests/vm.yaml",
+    ):
+        assert command in notes
+    assert "WARNING" not in notes
+    assert "Uninstalling keeps the portals' Services, the targets' data claims and the key" in notes
+
+
+def test_the_notes_of_the_modes_that_are_not_restricted_say_so(release: Helm) -> None:
+    network = {"enabled": True, "node": "n1", "address": "192.0.2.1", "initiators": ["iqn.1993-08.org.debian:01:abc"]}
+    values = {
+        "provisioner": {"name": "modes.example"},
+        "storageClasses": [{"name": "modes"}],
+        "target": {"hostNetwork": network, "engine": "lio"},
+    }
+    notes = replace(release, release="modes", namespace="chart-modes").install(values, "--dry-run=server")
+    assert "cannot be\nheld to the restricted Pod Security Standard" in notes
+    assert "WARNING: target.engine is lio. The target's pod is privileged" in notes
+    temporary = {**VALUES, "target": {"persistence": {"enabled": False}}}
+    assert "A target's volumes are lost with its pod" in release.install(temporary, "--dry-run=server")
+
+
 def test_a_second_release_needs_its_own_provisioner_name(release: Helm, control_plane: ControlPlane) -> None:
     second = replace(release, release="second", namespace="chart-second")
     with pytest.raises(CommandFailed, match="StorageClass life of the release chart-life/life already uses"):

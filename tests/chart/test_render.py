@@ -209,6 +209,90 @@ def test_two_releases_share_no_name(helm: Helm) -> None:
     assert not cluster_wide & names(replace(helm, release="one", namespace="other")) - {("StorageClass", "", "one")}
 
 
+TARGET_PODS = {"app.kubernetes.io/name": "lundock", "app.kubernetes.io/instance": "lundock"} | {
+    "app.kubernetes.io/component": "target"
+}
+
+
+def allowed(policy: Document) -> dict[str, list[Document] | None]:
+    """Who reaches each port by its name; None means everyone."""
+    return {port["port"]: rule.get("from") for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+
+
+@pytest.mark.parametrize("name", ["defaults", "peers", "several"])
+def test_who_reaches_the_target(helm: Helm, name: str) -> None:
+    """The API is the provisioner's alone; iSCSI and monitoring are whose the user says."""
+    documents = helm.render(COMBINATIONS[name])
+    policy = one(documents, "NetworkPolicy", "lundock-target")
+    assert policy["spec"]["podSelector"]["matchLabels"] == TARGET_PODS
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    peers = allowed(policy)
+    pod = one(documents, "StatefulSet")["spec"]["template"]
+    assert TARGET_PODS.items() <= pod["metadata"]["labels"].items()
+    assert set(peers) == {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+    provisioner = one(documents, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    (caller,) = peers["api"] or []
+    assert set(caller) == {"podSelector"}, "of this namespace"
+    assert caller["podSelector"]["matchLabels"].items() <= provisioner.items()
+    assert caller["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "provisioner"
+    given = COMBINATIONS[name].get("networkPolicy")
+    shards = COMBINATIONS[name].get("target", {}).get("shards", 1)
+    for iscsi in (peers[f"iscsi-{shard}"] for shard in range(shards)):
+        if given is None:
+            assert iscsi is None
+        else:
+            test = one(documents, "Pod", "lundock-test")["metadata"]["labels"]
+            assert iscsi is not None
+            assert iscsi[:-1] == given["iscsiFrom"]
+            assert iscsi[-1]["podSelector"]["matchLabels"].items() <= test.items()
+    for port in ("page", "metrics"):
+        assert peers[port] == (given["monitoringFrom"] if given else None)
+
+
+def test_nobody_calls_the_provisioner(helm: Helm) -> None:
+    policy = one(helm.render(COMBINATIONS["peers"]), "NetworkPolicy", "lundock-provisioner")
+    assert allowed(policy) == dict.fromkeys(
+        ["health", "metrics"], COMBINATIONS["peers"]["networkPolicy"]["monitoringFrom"]
+    )
+
+
+def test_a_drain_waits_for_whoever_moves_the_vms(helm: Helm) -> None:
+    documents = helm.render(COMBINATIONS["extras"] | {"target": {"replicas": 3}, "provisioner": {"replicas": 2}})
+    budgets = {d["metadata"]["name"]: d["spec"] for d in of_kind(documents, "PodDisruptionBudget")}
+    assert {name: spec["maxUnavailable"] for name, spec in budgets.items()} == {
+        "lundock-target": 0,
+        "lundock-provisioner": 1,
+    }
+    for kind, name in (("StatefulSet", "lundock-target"), ("Deployment", "lundock-provisioner")):
+        labels = one(documents, kind)["spec"]["template"]["metadata"]["labels"]
+        assert budgets[name]["selector"]["matchLabels"].items() <= labels.items()
+    assert not of_kind(helm.render(), "PodDisruptionBudget")
+
+
+def test_what_artifact_hub_shows_is_what_is_installed(helm: Helm) -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
+    told = {image["image"] for image in yaml.safe_load(chart["annotations"]["artifacthub.io/images"])}
+    pods = pod_specs(helm.render())
+    assert told == {container["image"] for _, pod in pods for container in pod["containers"]}
+    assert yaml.safe_load(chart["annotations"]["artifacthub.io/changes"])
+    assert chart["annotations"]["artifacthub.io/license"] == "Apache-2.0"
+
+
+def test_only_the_lio_mode_leaves_the_restricted_standard_beside_the_host_network(helm: Helm) -> None:
+    """The Pod Security Standard's fields, on every pod of every combination but lio's target."""
+    for name, values in COMBINATIONS.items():
+        for workload, pod in pod_specs(helm.render(values)):
+            if name == "lio" and workload == "lundock-target":
+                continue
+            assert pod["securityContext"]["runAsNonRoot"] is True, (name, workload)
+            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, (name, workload)
+            assert pod.get("hostNetwork", False) == (name == "host network" and workload == "lundock-target")
+            for container in pod["containers"]:
+                security = container["securityContext"]
+                assert security["allowPrivilegeEscalation"] is False, (name, workload)
+                assert security["capabilities"] == {"drop": ["ALL"]}, (name, workload)
+
+
 def test_an_older_kubernetes_is_refused(helm: Helm) -> None:
     with pytest.raises(CommandFailed, match=r"requires kubeVersion: >=1\.29"):
         helm.render({}, "1.28.0")

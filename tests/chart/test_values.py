@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,13 @@ def test_a_typo_is_refused(helm: Helm, path: tuple[str, ...]) -> None:
         ({"provisioner": {"settings": {"targets": []}}}, "'targets' not allowed"),
         ({"storageClasses": [{"default": True}]}, "missing property 'name'"),
         ({"storageClasses": []}, "/storageClasses"),
+        ({"storageClasses": [{"name": "a", "parameters": {"fstyp": "xfs"}}]}, "'fstyp' not allowed"),
+        ({"storageClasses": [{"name": "a", "volumeBindingMode": "Immediate"}]}, "'volumeBindingMode' not allowed"),
+        ({"target": {"persistence": {"size": "20 GB"}}}, "/target/persistence/size"),
+        ({"target": {"persistence": {"emptyDirSizeLimit": "much"}}}, "/target/persistence/emptyDirSizeLimit"),
+        ({"tests": {"size": ""}}, "/tests/size"),
+        ({"metrics": {"serviceMonitor": {"interval": "30"}}}, "/metrics/serviceMonitor/interval"),
+        ({"fullnameOverride": "a.b"}, "/fullnameOverride"),
         ({"chap": {"secrets": "everywhere"}}, "/chap/secrets"),
         ({"target": {"hostNetwork": {"initiators": ["node-1"]}}}, "/target/hostNetwork/initiators/0"),
         ({"target": {"hostNetwork": {"enabled": True}}}, "needs node"),
@@ -92,6 +100,13 @@ def test_a_typo_is_refused(helm: Helm, path: tuple[str, ...]) -> None:
 def test_a_wrong_value_is_refused_with_its_reason(helm: Helm, values: dict[str, Any], says: str) -> None:
     with pytest.raises(CommandFailed, match=says):
         helm.render(values)
+
+
+def test_a_release_whose_name_no_service_could_have_is_refused(helm: Helm) -> None:
+    first = replace(helm, release="1st")
+    with pytest.raises(CommandFailed, match="set fullnameOverride"):
+        first.render()
+    assert first.render({"fullnameOverride": "first"})
 
 
 def test_every_setting_of_the_agent_is_the_charts_or_the_users() -> None:

@@ -1,5 +1,8 @@
 {{/* What the schema cannot say: values that contradict each other, or the cluster. Each failure says what to change. */}}
 {{- define "lundock.check" -}}
+{{- if not (regexMatch "^[a-z]" (include "lundock.fullname" .)) -}}
+{{- fail (printf "the release's name %s starts with a digit, which no Service's name may: set fullnameOverride" .Release.Name) -}}
+{{- end -}}
 {{- $target := .Values.target -}}
 {{- with $target.hostNetwork -}}
 {{- if .enabled -}}
