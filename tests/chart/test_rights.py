@@ -25,8 +25,16 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.cluster
 
 NAMESPACE = "chart-rights"
-ACCOUNT = "rights-lundock-provisioner"
-USER = f"system:serviceaccount:{NAMESPACE}:{ACCOUNT}"
+MODES = ("claims", "release")
+"""Where CHAP Secrets lie (chap.secrets): that decides on which rights there are. Each has a release of its own."""
+
+
+def account(mode: str) -> str:
+    return f"{mode}-lundock-provisioner"
+
+
+def user(mode: str) -> str:
+    return f"system:serviceaccount:{NAMESPACE}:{account(mode)}"
 
 
 @dataclass(frozen=True, order=True)
@@ -45,7 +53,10 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ControlP
     """A control plane that writes down what the provisioner asks for."""
     folder = tmp_path_factory.mktemp("audit")
     policy, log = folder / "policy.yaml", folder / "audit.log"
-    rules = [{"level": "Metadata", "users": [USER], "omitStages": ["RequestReceived"]}, {"level": "None"}]
+    rules = [
+        {"level": "Metadata", "users": [user(mode) for mode in MODES], "omitStages": ["RequestReceived"]},
+        {"level": "None"},
+    ]
     policy.write_text(yaml.safe_dump({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules}))
     with ControlPlane.alone(f"--audit-policy-file={policy}", f"--audit-log-path={log}") as plane:
         yield plane, log
@@ -64,13 +75,15 @@ def granted(documents: list[Document]) -> set[Right]:
     return rights
 
 
-def requests(log: Path) -> list[Document]:
+def requests(log: Path, mode: str) -> list[Document]:
     """What the provisioner asked of resources; everyone may ask for its own rights and for the API's description."""
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     return [
         entry
         for entry in entries
-        if "objectRef" in entry and entry["objectRef"].get("apiGroup") != "authorization.k8s.io"
+        if entry["user"]["username"] == user(mode)
+        and "objectRef" in entry
+        and entry["objectRef"].get("apiGroup") != "authorization.k8s.io"
     ]
 
 
@@ -84,38 +97,44 @@ def used(entry: Document, rights: set[Right]) -> Right:
     return next((right for right in (narrowest, *wider) if right in rights), narrowest)
 
 
-def as_account(plane: ControlPlane, file: Path) -> Path:
+def as_account(plane: ControlPlane, mode: str, file: Path) -> Path:
     """A kubeconfig with a token of the release's service account."""
-    token = plane.kubectl("create", "token", ACCOUNT, "-n", NAMESPACE, "--duration=1h").strip()
+    token = plane.kubectl("create", "token", account(mode), "-n", NAMESPACE, "--duration=1h").strip()
     pair = plane.authority.issue("unused", "unused")
-    document = kubeconfig(plane.url, plane.authority.files.certificate, ACCOUNT, pair)
-    document["users"] = [{"name": ACCOUNT, "user": {"token": token}}]
+    document = kubeconfig(plane.url, plane.authority.files.certificate, account(mode), pair)
+    document["users"] = [{"name": account(mode), "user": {"token": token}}]
     file.write_text(yaml.safe_dump(document), encoding="utf-8")
     return file
 
 
+@pytest.mark.parametrize("mode", MODES)
 def test_the_provisioner_uses_every_right_it_has_and_misses_none(
-    helm: Helm, audited: tuple[ControlPlane, Path], tmp_path: Path
+    helm: Helm, audited: tuple[ControlPlane, Path], tmp_path: Path, mode: str
 ) -> None:
     need("tgtd")
     plane, log = audited
-    installed = replace(helm, kubeconfig=plane.kubeconfig, release="rights", namespace=NAMESPACE)
+    installed = replace(helm, kubeconfig=plane.kubeconfig, release=mode, namespace=NAMESPACE)
     with target_running(tmp_path, "target-0") as first, target_running(tmp_path, "target-1") as second:
         stage = Stage(plane.kubeconfig, tmp_path, [first, second])
-        values = {"provisioner": {"name": stage.name}, "storageClasses": [{"name": "rights"}]}
+        values = {
+            "provisioner": {"name": stage.name},
+            "storageClasses": [{"name": f"rights-{mode}"}],
+            "chap": {"secrets": mode},
+        }
         installed.install(values)
         rendered = installed.render(values)
-        configured = yaml.safe_load(one(rendered, "ConfigMap", ACCOUNT)["data"]["provisioner.yaml"])
+        configured = yaml.safe_load(one(rendered, "ConfigMap", account(mode))["data"]["provisioner.yaml"])
         # The release's own configuration, but for what is another here: where the targets are, and the ports.
-        stage.config |= configured | {key: stage.config[key] for key in ("targets", "chap", "http")}
+        own = {key: stage.config[key] for key in ("targets", "http")}
+        stage.config |= configured | own | {"chap": configured["chap"] | stage.config["chap"]}
         stage.process = stage.provisioner()
-        stage.process.argv[-1] = f"--kubeconfig={as_account(plane, tmp_path / 'account.kubeconfig')}"
+        stage.process.argv[-1] = f"--kubeconfig={as_account(plane, mode, tmp_path / 'account.kubeconfig')}"
         try:
             live_a_claims_life(stage, tmp_path)
         finally:
             stage.down()
 
-    rights, asked = granted(rendered), requests(log)
+    rights, asked = granted(rendered), requests(log, mode)
     refused = [entry["requestURI"] for entry in asked if entry["responseStatus"]["code"] == 403]
     assert not refused
     seen = {used(entry, rights) for entry in asked}
