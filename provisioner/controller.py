@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import zlib
 from collections.abc import Callable
@@ -192,7 +193,8 @@ class Controller:
                 case Again(None):
                     self.queue.retry(key)
                 case Again(float() | int() as delay_s):
-                    self.queue.add_after(key, delay_s)
+                    # Spread, for what waits for the same thing (a target, an image) shall not come back at one instant.
+                    self.queue.add_after(key, delay_s * random.uniform(1.0, 1.2))  # noqa: S311
                 case _:
                     self.queue.forget(key)
 

@@ -226,7 +226,7 @@ def is_released(volume: Json) -> bool:
         return True
     return (
         phase == "Available"
-        and not volume["spec"].get("claimRef")
+        and not (volume["spec"].get("claimRef") or {}).get("uid")
         and bool(volume["metadata"].get("deletionTimestamp"))
     )
 

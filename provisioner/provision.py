@@ -117,6 +117,7 @@ class Provisioning:
         volume_id = volume_id_of(step.claim.uid)
         with suppress(NotFound):
             self._kube.get(volume_path(volume_id))
+            del self._begun[step.claim.uid]
             return
         target = self._targets.require(begun.target)
         self._remove(target, volume_id)
@@ -141,7 +142,8 @@ class Provisioning:
         try:
             self._kube.patch(claim_path(request.claim.namespace, request.claim.name), {"metadata": meta})
         except Conflict as conflict:
-            raise Transient("ClaimChanged", "the claim changed meanwhile.", 0.2, quiet=True) from conflict
+            # With the key's own back-off: the copy here may be old for as long as a watch is silent.
+            raise Transient("ClaimChanged", "the claim changed meanwhile.", quiet=True) from conflict
         self._targets[chosen].promised(request.size_bytes)
         return self._targets[chosen]
 

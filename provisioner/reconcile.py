@@ -5,6 +5,7 @@ A key is a claim (with its uid, so that a later claim of the same name is anothe
 
 from __future__ import annotations
 
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,14 +66,16 @@ STALE_S = 5.0
 
 
 class Recent:
-    """Uids of what was just done, so that a cache which lags behind does not have it done twice."""
+    """Uids of what was just done, so that a cache which lags behind does not have it done twice. Thread-safe."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._done_at: dict[str, float] = {}
 
     def add(self, uid: str) -> None:
         now = time.monotonic()
-        self._done_at = {key: at for key, at in self._done_at.items() if now - at < ECHO_S} | {uid: now}
+        with self._lock:
+            self._done_at = {key: at for key, at in self._done_at.items() if now - at < ECHO_S} | {uid: now}
 
     def __contains__(self, uid: str) -> bool:
         return time.monotonic() - self._done_at.get(uid, float("-inf")) < ECHO_S

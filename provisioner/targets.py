@@ -27,6 +27,9 @@ log = structlog.get_logger()
 TURN_S = 0.5
 """How long a worker waits for its turn at a target before it does something else."""
 
+PROBE_S = 1.0
+"""How long the others wait while one caller finds out whether a target is there again."""
+
 CAPACITY_TTL_S = 2.0
 
 PERMANENT = {"identity-conflict", "name-taken", "invalid", "not-supported"}
@@ -63,6 +66,8 @@ class Target:
         self._lock = threading.Lock()
         self._failures = 0
         self._rests_until = 0.0
+        self._asked_until = 0.0
+        """After a failure one caller asks, until then at most."""
         self._capacity: tuple[float, int] | None = None
         self._up = metrics.target_up.labels(self.name)
 
@@ -111,12 +116,14 @@ class Target:
         with self._lock:
             now = time.monotonic()
             rest_s = self._rests_until - now
+            if rest_s <= 0 and self._asked_until > now:
+                rest_s = min(PROBE_S, self._asked_until - now)
             if rest_s > 0:
                 raise Transient(
                     "TargetDown", f"target {self.name} does not answer; its volumes wait for it.", rest_s + 0.1
                 )
             if self._failures and will_call:
-                self._rests_until = now + self._timeout_s + 1.0
+                self._asked_until = now + self._timeout_s + 1.0
 
     def _down(self, rest_s: float) -> Transient:
         """Always the same sentence, so that each claim tells it once; the log has the details."""
@@ -129,14 +136,14 @@ class Target:
             log.info("target answers again", target=self.name)
         with self._lock:
             self._failures = 0
-            self._rests_until = 0.0
+            self._rests_until = self._asked_until = 0.0
 
     def _failed(self, error: str) -> float:
         self._up.set(0)
         with self._lock:
             self._failures += 1
             rest_s = self._backoff.delay_s(self._failures)
-            self._rests_until = time.monotonic() + rest_s
+            self._rests_until, self._asked_until = time.monotonic() + rest_s, 0.0
         log.warning("target does not answer", target=self.name, failures=self._failures, error=error)
         return rest_s
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from provisioner import errors
 from provisioner.claims import name_of
-from provisioner.reconcile import Key
+from provisioner.reconcile import Key, VolumeName
 from target_image.agent import wire
 from target_image.client import OutcomeUnknown
 from tests.provisioner.twins import Killed
@@ -74,6 +74,23 @@ class Cluster(RuleBasedStateMachine):
         if pvs:
             path = f"/api/v1/persistentvolumes/{data.draw(st.sampled_from(pvs))}"
             self.world.api._patch(path, {"spec": {"persistentVolumeReclaimPolicy": policy}})
+
+    @rule()
+    def keep_what_was_released_before_the_watch_tells(self) -> None:
+        self.work_on_everything()
+        for name in NAMES:
+            self.delete_claim(name)
+        self.world.settle()
+        self.world.refresh()
+        for pv in self.world.api.under("persistentvolumes"):
+            name = pv["metadata"]["name"]
+            if pv["status"]["phase"] == "Released" and not pv["metadata"].get("deletionTimestamp"):
+                retain = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}}
+                self.world.api._patch(f"/api/v1/persistentvolumes/{name}", retain)
+                self.world.reconcile(VolumeName(name))
+                assert self.world.pv(name), "it was kept, though the copy that was acted on did not say so"
+                notes = pv["metadata"]["annotations"]
+                assert notes["lundock.io/volume"] in self.world.agents[notes["lundock.io/target"]].volumes
 
     @rule(data=st.data(), name=st.sampled_from(NAMES))
     def bind_a_retained_volume_again(self, data: st.DataObject, name: str) -> None:

@@ -83,6 +83,35 @@ def test_an_unknown_image_makes_nothing_and_is_asked_for_again_later(world: Worl
     assert world.reconcile(claim) == Done()
 
 
+def test_an_old_copy_of_a_claim_is_asked_for_again_with_back_off(world: World) -> None:
+    """A note on the claim needs its newest version; a watch may be silent for a minute and a half."""
+    claim = world.make_claim("a", "delete")
+    world.refresh()
+    world.api._patch("/api/v1/namespaces/ns/persistentvolumeclaims/a", {"metadata": {"labels": {"x": "y"}}})
+    assert [world.reconcile(claim) for _ in range(3)] == [Again(None)] * 3
+    assert not any(agent.volumes for agent in world.agents.values())
+    assert not world.recorder.said
+    world.refresh()
+    assert world.reconcile(claim) == Done()
+
+
+def test_nothing_is_remembered_of_a_claim_that_went_though_its_pv_had_come(world: World) -> None:
+    claim, on = begin(world, "a")
+    ready = {"phase": wire.Phase.READY}
+    agent, name = world.agents[on], f"pvc-{claim.uid}"
+    agent.volumes[name] = agent.volumes[name].model_copy(update=ready)
+    world.refresh()
+    world.fuse.arm(3, lambda: OutcomeUnknown("no answer"), after_effect=True)  # ensure, export, Secret; the PV is made
+    assert world.reconcile(claim) == Again(None)
+    world.fuse.disarm()
+    assert world.pv(name)
+    world.api._delete("/api/v1/namespaces/ns/persistentvolumeclaims/a", None)
+    world.claims.refresh()
+    assert world.reconcile(claim) == Done()
+    assert name in agent.volumes, "its PV is what it goes with"
+    assert not world.provisioning._begun
+
+
 def test_a_wrong_class_is_refused_once_and_not_retried(world: World) -> None:
     world.make_class("typo", parameters={"fstyp": "xfs"})
     claim = world.make_claim("a", "typo")
@@ -333,6 +362,25 @@ class TestDeletion:
             del world.api.objects[path]
         assert world.reconcile(VolumeName(name)) == Again(5.0)
         assert any(name in agent.volumes and name in agent.exports for agent in world.agents.values())
+
+    @pytest.mark.parametrize("reference", [None, {"namespace": "ns", "name": "heir"}])
+    def test_a_pv_that_was_made_free_and_is_deleted_takes_its_volume_along(
+        self, world: World, reference: dict[str, str] | None
+    ) -> None:
+        """Free again for anybody, or for a claim that never came: kube-controller-manager calls both Available."""
+        name = provision(world, "a")
+        path = f"/api/v1/persistentvolumes/{name}"
+        world.api._delete("/api/v1/namespaces/ns/persistentvolumeclaims/a", None)
+        world.api._patch(path, {"spec": {"claimRef": None}})
+        world.api._patch(path, {"spec": {"claimRef": reference}, "status": {"phase": "Available"}})
+        world.refresh()
+        assert world.reconcile(VolumeName(name)) == Done()
+        assert any(name in agent.volumes for agent in world.agents.values()), "as long as nobody deletes it"
+        world.api._delete(path, None)
+        world.refresh()
+        assert world.reconcile(VolumeName(name)) == Done()
+        assert world.pv(name) is None
+        assert not any(agent.volumes for agent in world.agents.values())
 
     def test_annotation_and_iqn_must_agree(self, world: World) -> None:
         name, other = provision(world, "a"), provision(world, "b")

@@ -58,7 +58,7 @@ class World:
         keeper = self.keeper = Keeper(
             api, self.targets, cast(Any, self.classes), recorder, self.identity, b"k" * 32, self.settings.chap
         )
-        provisioning = Provisioning(
+        provisioning = self.provisioning = Provisioning(
             api, self.targets, keeper, claims, pvs, recorder, self.metrics, self.identity, self.settings.images, 0.1
         )
         self.reconcile = Reconciler(
