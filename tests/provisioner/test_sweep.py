@@ -239,6 +239,25 @@ class TestStrays:
         assert world.agents[away].volumes[name].trashed_at is None
 
 
+@pytest.mark.parametrize("which", ["persistentvolumeclaims", "persistentvolumes"])
+def test_half_a_list_is_no_list(which: str) -> None:
+    """Between two pages of a list the API server may forget the moment it is of (410): that sweep is over."""
+    world = World(targets=1)
+    world.make_class("delete")
+    (name,) = orphaned(world, "a")
+    whole = world.api.list
+
+    def expires(path: str, **query: Any) -> tuple[list[dict[str, Any]], str]:
+        if path.endswith(which):
+            raise errors.Expired(410, "Expired", "the provided continue parameter is too old")
+        return whole(path, **query)
+
+    world.api.list = expires  # type: ignore[method-assign]
+    with pytest.raises(errors.Expired):
+        world.sweeper.sweep()
+    assert name in world.agents["t0"].exports
+
+
 def test_it_sweeps_only_while_it_may_act() -> None:
     world = World(targets=1)
     world.make_class("delete")
