@@ -254,12 +254,15 @@ def _access(access: wire.Access) -> wire.Access:
 
 
 def _may_log_in(session: wire.Session, access: wire.Access) -> bool:
+    """Whether each of its connections may be there; one whose address is not known may not."""
     if access.initiators:
         return session.initiator in access.initiators
     if not access.networks:
         return True
     networks = [_network(text) for text in access.networks]
-    return any(ipaddress.ip_address(address) in network for address in session.addresses for network in networks)
+    return bool(session.addresses) and all(
+        any(ipaddress.ip_address(address) in network for network in networks) for address in session.addresses
+    )
 
 
 def _luns(spec: wire.ExportSpec) -> tuple[wire.Lun, ...]:

@@ -105,13 +105,15 @@ class Daemon:
         gone = frozenset({Code.NO_TARGET, Code.NO_SESSION, Code.NO_CONNECTION})
         while time.monotonic() < deadline:
             shown = show.targets(self.socket.send(_show(Mode.TARGET)))
-            links = [(target.tid, link) for target in shown for link in target.connections]
-            if not links:
+            busy = [tid for tid, target in shown.items() if target.busy]
+            if not busy:
                 return
-            for tid, link in links:
-                self.socket.send(
-                    Request(Mode.CONNECTION, Op.DELETE, tid, sid=link.session, cid=link.connection, tolerated=gone)
-                )
+            for tid in busy:
+                told = self.socket.send(Request(Mode.CONNECTION, Op.SHOW, tid, tolerated=gone))
+                for link in show.connections(told):
+                    self.socket.send(
+                        Request(Mode.CONNECTION, Op.DELETE, tid, sid=link.session, cid=link.connection, tolerated=gone)
+                    )
             time.sleep(POLL_S)
 
     def _await_answer(self) -> None:

@@ -10,6 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import structlog
 
 from target_image.agent import addresses
 from target_image.agent.engines import EngineCapabilities, LiveSession, TargetState
@@ -19,9 +22,11 @@ from target_image.agent.engines.tgt.ipc import ANY_TID, Code, Mode, Op, Request,
 from target_image.agent.errors import EngineDown, EngineFailed, Invalid
 from target_image.agent.settings import Settings
 
+log = structlog.get_logger()
+
 END_SESSIONS_TIMEOUT_S = 5.0
 SHOW_ALL_ABOVE = 16
-"""From this many targets on, one `show` of everything is cheaper than a `show conn` for each."""
+"""From this many targets on, one `show` of everything tells cheaply which of them have sessions at all."""
 
 
 class TgtEngine:
@@ -120,13 +125,17 @@ class TgtEngine:
                 self._send(target, plan.delete_account(name))
 
     def targets(self, shard: int) -> set[str]:
-        return {shown.iqn for shown in self._show_all(shard)}
+        return {shown.iqn for shown in self._show_all(shard).values()}
 
     def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
-        """The targets that are not what was applied, after reading all of them back. They are forgotten."""
+        """The targets that are not what was applied, after reading all of them back. They are forgotten.
+
+        Initiators without a proper name are shown out: their names would be read as tgtd's own words.
+        """
+        self._end_nameless(targets)
         differing = []
         for shard in {target.shard for target in targets}:
-            shown = {target.tid: target for target in self._show_all(shard)}
+            shown = self._show_all(shard)
             differing += [
                 target for target in targets if target.shard == shard and not _is(shown.get(target.tid), target)
             ]
@@ -139,22 +148,10 @@ class TgtEngine:
     def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
         wanted = {target.tid: target for target in targets}
         if len(wanted) > SHOW_ALL_ABOVE:
-            return [
-                session
-                for shard in {target.shard for target in wanted.values()}
-                for shown in self._show_all(shard)
-                if shown.tid in wanted
-                for session in _sessions(shown.iqn, shown.connections)
-            ]
-        gone = frozenset({Code.NO_TARGET})
-        return [
-            session
-            for target in wanted.values()
-            for session in _sessions(
-                target.iqn,
-                show.connections(self._send(target, Request(Mode.CONNECTION, Op.SHOW, target.tid, tolerated=gone))),
-            )
-        ]
+            shards = {target.shard for target in wanted.values()}
+            busy = {tid for shard in shards for tid, shown in self._show_all(shard).items() if shown.busy}
+            wanted = {tid: target for tid, target in wanted.items() if tid in busy}
+        return [session for target in wanted.values() for session in self._live(target)]
 
     def end_session(self, target: TargetState, session: LiveSession) -> None:
         gone = frozenset({Code.NO_TARGET, Code.NO_SESSION, Code.NO_CONNECTION})
@@ -169,6 +166,16 @@ class TgtEngine:
         return show.session_bytes(self._send(target, Request(Mode.TARGET, Op.STATS, target.tid)))
 
     # -- how -------------------------------------------------------------------------------------------
+
+    def _live(self, target: TargetState) -> list[LiveSession]:
+        gone = frozenset({Code.NO_TARGET})
+        stats = Request(Mode.TARGET, Op.STATS, target.tid, tolerated=gone)
+        shown = show.connections(self._send(target, Request(Mode.CONNECTION, Op.SHOW, target.tid, tolerated=gone)))
+        live = _sessions(target.iqn, shown)
+        if len(live) > 1 and not show.sessions_of(self._send(target, stats)) >= {each.session for each in live}:
+            # One of them made the others up, or has just gone: then the next look is clear again.
+            return [replace(each, initiator=show.NAMELESS, addresses=()) for each in live]
+        return live
 
     def _send(self, target: TargetState, request: Request) -> str:
         if target.shard >= len(self._daemons):
@@ -199,7 +206,14 @@ class TgtEngine:
             except EngineFailed as error:
                 raise EngineFailed(f"target {target.iqn} could not be set up: {error.detail}") from error
 
-    def _show_all(self, shard: int) -> list[show.ShownTarget]:
+    def _end_nameless(self, targets: Sequence[TargetState]) -> None:
+        by_iqn = {target.iqn: target for target in targets}
+        for session in self.sessions(targets):
+            if session.initiator == show.NAMELESS:
+                log.warning("an initiator whose name is no iSCSI name is shown out", iqn=session.iqn)
+                self.end_session(by_iqn[session.iqn], session)
+
+    def _show_all(self, shard: int) -> dict[int, show.ShownTarget]:
         return show.targets(self._daemons[shard].socket.send(Request(Mode.TARGET, Op.SHOW, ANY_TID)))
 
     def _exists(self, target: TargetState) -> bool:
@@ -209,8 +223,13 @@ class TgtEngine:
     def _observe(self, target: TargetState) -> plan.Observed | None:
         if not self._exists(target):
             return None
-        shown = {other.tid: other for other in self._show_all(target.shard)}
-        return plan.Observed.shown(shown[target.tid]) if target.tid in shown else None
+        shown = self._show_all(target.shard).get(target.tid)
+        if shown is not None and not shown.clear:
+            raise EngineFailed(
+                f"target {target.iqn} cannot be read back: an initiator's name garbles what tgtd shows of it; "
+                "it is tried again when that initiator was shown out"
+            )
+        return None if shown is None else plan.Observed.shown(shown)
 
     def _read_back(self, target: TargetState) -> None:
         """Each LUN answers; tgtd's own words for the rest are read by `audit`."""
@@ -219,6 +238,10 @@ class TgtEngine:
 
 
 def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
+    """Whether what tgtd shows is the target. Where that is not clear, it is not said to differ."""
+    if shown is not None and not shown.clear:
+        log.warning("what tgtd shows of a target is garbled", iqn=target.iqn)
+        return True
     if shown is None or shown.iqn != target.iqn or set(shown.luns) != {lun.lun for lun in target.luns}:
         return False
     luns_match = all(
@@ -245,8 +268,8 @@ def _sessions(iqn: str, connections: Sequence[show.ShownConnection]) -> list[Liv
         LiveSession(
             iqn=iqn,
             session=number,
-            initiator=links[0].initiator,
-            addresses=tuple(link.address for link in links),
+            initiator=links[0].initiator if len({link.initiator for link in links}) == 1 else show.NAMELESS,
+            addresses=tuple(link.address for link in links if link.address),
             connections=tuple(link.connection for link in links),
         )
         for number, links in by_session.items()

@@ -2,13 +2,21 @@
 
 `show target` without a tid prints everything (usr/target.c, tgt_target_show_all); sizes are rounded there,
 so they are not read. `show conn` prints one target's connections (usr/iscsi/target.c).
+
+An initiator chooses its name and alias, and tgtd prints the bytes that it sent, line breaks and all: whoever can
+log in can write lines into both texts, but can take none away. So a connection counts by the lines that tgtd
+prints before the name, and a target whose text is not in tgtd's own form is not clear: nothing is concluded from it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+
+NAMELESS = "?"
+"""Stands for a name that no proper initiator has (RFC 7143 section 4.2.7.1): with blanks or control characters."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +32,8 @@ class ShownLun:
 class ShownConnection:
     session: int
     connection: int
-    initiator: str
-    address: str
+    initiator: str = NAMELESS
+    address: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,29 +44,47 @@ class ShownTarget:
     accounts: frozenset[str] = frozenset()
     """Incoming names as they are, outgoing ones with ` (outgoing)`, as tgtd prints them."""
     acls: frozenset[str] = frozenset()
-    connections: tuple[ShownConnection, ...] = ()
+    busy: bool = False
+    """Whether it may have sessions; `show conn` tells which."""
+    clear: bool = True
+    """Whether the text is of the form that tgtd prints. If not, only `busy` means anything."""
 
 
-_TARGET = re.compile(r"^Target (\d+): (.+)$", re.MULTILINE)
-_CONNECTION = re.compile(
-    r"Connection: (?P<connection>\d+)\s+Initiator: (?P<initiator>\S+)[^\n]*\s+IP Address: (?P<address>\S+)"
+_TARGET = re.compile(r"^Target ([0-9]+): (.+)$", re.MULTILINE)
+_NEXUS = re.compile(r"^ {8}I_T nexus: [0-9]+$", re.MULTILINE)
+_SESSION = re.compile(r"^Session: ([0-9]+)$", re.MULTILINE)
+_CONNECTION = re.compile(r"^ {4}Connection: ([0-9]+)$", re.MULTILINE)
+_PEER = re.compile(r"\n {8}Initiator: (?P<initiator>\S+)\n {8}IP Address: (?P<address>\S+)\n?")
+_SECTIONS = (
+    "System information",
+    "I_T nexus information",
+    "LUN information",
+    "Account information",
+    "ACL information",
 )
-_NEXUS = re.compile(
-    r"Initiator: (?P<initiator>\S+)[^\n]*\s+Connection: (?P<connection>\d+)\s+IP Address: (?P<address>\S+)"
-)
-"""The same three facts in another order (usr/iscsi/session.c)."""
 
 
-def targets(text: str) -> list[ShownTarget]:
-    """Every target of `show target` without a tid."""
+def targets(text: str) -> dict[int, ShownTarget]:
+    """Every target of `show target` without a tid, by tid."""
+    shown: dict[int, ShownTarget] = {}
     starts = list(_TARGET.finditer(text))
     ends = [*(start.start() for start in starts[1:]), len(text)]
-    return [_target(int(start[1]), start[2], text[start.end() : end]) for start, end in zip(starts, ends, strict=False)]
+    for start, end in zip(starts, ends, strict=False):  # without a target there is only the end
+        target = _target(int(start[1]), start[2], text[start.end() : end])
+        before = shown.get(target.tid)
+        if before is not None:  # only one of the two can be tgtd's
+            target = replace(target, busy=target.busy or before.busy, clear=False)
+        shown[target.tid] = target
+    return shown
 
 
 def connections(text: str) -> tuple[ShownConnection, ...]:
-    """The connections of `show conn` of one target."""
-    return tuple(_connections(text, r"^Session: (\d+)$", _CONNECTION))
+    """The connections of `show conn` of one target. Those of a nameless initiator are among them."""
+    return tuple(
+        _peer(int(session), int(connection), body)
+        for session, of_session in _parts(_SESSION, text)
+        for connection, body in _parts(_CONNECTION, of_session)
+    )
 
 
 def portals(text: str) -> set[str]:
@@ -78,40 +104,57 @@ def session_bytes(text: str) -> dict[int, tuple[int, int]]:
     return totals
 
 
+def sessions_of(text: str) -> set[int]:
+    """The numbers of the live sessions, of `stat target`: no initiator's words are in it."""
+    rows = (line.split() for line in text.splitlines()[1:])
+    return {int(row[2]) for row in rows if len(row) >= 11 and row[2].isdigit()}
+
+
 def _target(tid: int, iqn: str, text: str) -> ShownTarget:
+    busy = _NEXUS.search(text) is not None
     sections = _sections(text)
-    luns = {}
-    for number, *lines in _blocks(sections.get("LUN information", []), "LUN: "):
-        values = {name: value for name, _, value in (line.strip().partition(": ") for line in lines)}
-        if values.get("Type") != "controller":
-            luns[int(number)] = ShownLun(
-                path=values["Backing store path"],
-                read_only=values["Readonly"] == "Yes",
-                online=values["Online"] == "Yes",
-                serial=values["SCSI SN"],
-                thin=values["Thin-provisioning"] == "Yes",
-            )
+    if tuple(name for name, _ in sections) != _SECTIONS:
+        return ShownTarget(tid, iqn, busy=busy, clear=False)
+    lines = dict(sections)
+    try:
+        luns = dict(_luns(lines["LUN information"]))
+    except (KeyError, ValueError):
+        return ShownTarget(tid, iqn, busy=busy, clear=False)
     return ShownTarget(
         tid=tid,
         iqn=iqn,
         luns=luns,
-        accounts=frozenset(line.strip() for line in sections.get("Account information", [])),
-        acls=frozenset(line.strip() for line in sections.get("ACL information", [])),
-        connections=tuple(
-            _connections("\n".join(sections.get("I_T nexus information", [])), r"^\s*I_T nexus: (\d+)$", _NEXUS)
-        ),
+        accounts=frozenset(line.strip() for line in lines["Account information"]),
+        acls=frozenset(line.strip() for line in lines["ACL information"]),
+        busy=busy,
     )
 
 
-def _sections(text: str) -> dict[str, list[str]]:
-    """Lines by the heading above them: headings are indented by four spaces, their lines by more."""
-    sections: dict[str, list[str]] = {}
-    lines: list[str] = []
-    for line in text.splitlines():
+def _luns(lines: list[str]) -> Iterator[tuple[int, ShownLun]]:
+    """The disks; the controller, LUN 0, is left out. Raises KeyError or ValueError for lines that are not tgtd's."""
+    for number, *block in _blocks(lines, "LUN: "):
+        values = {name: value for name, _, value in (line.strip().partition(": ") for line in block)}
+        if values["Type"] != "controller":
+            yield (
+                int(number),
+                ShownLun(
+                    path=values["Backing store path"],
+                    read_only=values["Readonly"] == "Yes",
+                    online=values["Online"] == "Yes",
+                    serial=values["SCSI SN"],
+                    thin=values["Thin-provisioning"] == "Yes",
+                ),
+            )
+
+
+def _sections(text: str) -> list[tuple[str, list[str]]]:
+    """Headings with the lines below them: headings are indented by four spaces, their lines by more."""
+    sections: list[tuple[str, list[str]]] = []
+    for line in text.split("\n"):  # not splitlines(): a name may hold what Python takes for a line's end
         if line.startswith("    ") and not line.startswith("     ") and line.endswith(":"):
-            lines = sections.setdefault(line.strip().rstrip(":"), [])
-        elif line.strip():
-            lines.append(line)
+            sections.append((line.strip().rstrip(":"), []))
+        elif line.strip() and sections:
+            sections[-1][1].append(line)
     return sections
 
 
@@ -128,8 +171,22 @@ def _blocks(lines: list[str], start: str) -> Iterator[list[str]]:
         yield block
 
 
-def _connections(text: str, session: str, connection: re.Pattern[str]) -> Iterator[ShownConnection]:
-    parts = re.split(session, text, flags=re.MULTILINE)
-    for number, body in zip(parts[1::2], parts[2::2], strict=True):
-        for found in connection.finditer(body):
-            yield ShownConnection(int(number), int(found["connection"]), found["initiator"], found["address"])
+def _parts(header: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
+    """What each header names, and the text up to the next one."""
+    parts = header.split(text)
+    return zip(parts[1::2], parts[2::2], strict=True)
+
+
+def _peer(session: int, connection: int, body: str) -> ShownConnection:
+    found = _PEER.fullmatch(body)
+    if found is None or not found["initiator"].isprintable() or not _is_address(found["address"]):
+        return ShownConnection(session, connection)
+    return ShownConnection(session, connection, found["initiator"], found["address"])
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
