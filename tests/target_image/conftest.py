@@ -49,14 +49,18 @@ def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
 def agent(shared_agent: Agent) -> Iterator[Agent]:
     """A running agent with nothing on it. One for all tests, since a start takes seconds; a test may kill it."""
     if not shared_agent.running():
-        shared_agent.start()
+        _empty(shared_agent.start())  # the test that ended it could not
     yield shared_agent
     if shared_agent.running():
-        with shared_agent.client() as client:
-            for export in client.list_exports():
-                client.delete_export(export.id, force=True)
-            for volume in client.list_volumes():
-                client.delete_volume(volume.id)
+        _empty(shared_agent)
+
+
+def _empty(agent: Agent) -> None:
+    with agent.client() as client:
+        for export in client.list_exports():
+            client.delete_export(export.id, force=True)
+        for volume in client.list_volumes():
+            client.delete_volume(volume.id)
 
 
 @pytest.fixture
