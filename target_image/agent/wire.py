@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """A DNS-1123 label: what Kubernetes names are made of."""
@@ -23,6 +23,21 @@ Iqn = Annotated[str, StringConstraints(pattern=r"^iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(
 
 ChapName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9@._:-]{1,223}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]
+
+
+def _printable(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("may hold printable ASCII only")  # without the input: it is a secret
+    return secret
+
+
+ChapSecret = Annotated[
+    SecretStr,
+    Field(min_length=12, max_length=255, json_schema_extra={"pattern": "^[ -~]{12,255}$"}),
+    AfterValidator(_printable),
+]
+"""A CHAP password (RFC 7143 section 9.2.1). tgt would end it at a NUL, and cut off what is longer than 255 bytes."""
 
 MAX_LUN = 16383
 """REPORT LUNS answers with 14 bits (SAM-5, flat addressing); LUN 0 is tgt's controller."""
@@ -144,9 +159,9 @@ class Chap(Model):
     """One-way CHAP, and mutual CHAP where the `mutual_` pair is given (RFC 7143 section 12.1)."""
 
     username: ChapName
-    password: SecretStr = Field(min_length=12, max_length=255)
+    password: ChapSecret
     mutual_username: ChapName | None = None
-    mutual_password: SecretStr | None = Field(default=None, min_length=12, max_length=255)
+    mutual_password: ChapSecret | None = None
 
 
 class ChapState(Model):

@@ -21,14 +21,22 @@ class Login:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     initiator: str = "iqn.2026-11.test:initiator"
+    mutual_user: str | None = None
+    mutual_password: str | None = field(default=None, repr=False)
+    """What the target has to prove that it knows, where both are given."""
 
     def url(self, lun: int | None = None) -> str:
         return f"iscsi://{self.portal}/{self.iqn}" + ("" if lun is None else f"/{lun}")
 
     @property
     def environment(self) -> dict[str, str]:
-        chap = {"LIBISCSI_CHAP_USERNAME": self.user or "", "LIBISCSI_CHAP_PASSWORD": self.password or ""}
-        return {**os.environ, **(chap if self.user else {})}
+        chap = {
+            "LIBISCSI_CHAP_USERNAME": self.user,
+            "LIBISCSI_CHAP_PASSWORD": self.password,
+            "LIBISCSI_CHAP_TARGET_USERNAME": self.mutual_user,
+            "LIBISCSI_CHAP_TARGET_PASSWORD": self.mutual_password,
+        }
+        return {**os.environ, **{name: value for name, value in chap.items() if value is not None}}
 
 
 def discover(portal: str, initiator: str = "iqn.2026-11.test:initiator") -> set[str]:

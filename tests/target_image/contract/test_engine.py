@@ -128,6 +128,26 @@ def test_mutual_chap_is_accepted_from_initiators_that_ask_for_none(place: Place)
     assert not initiator.can_log_in(place.login(target, Credentials("disk-target", "another-password")))
 
 
+def test_mutual_chap_proves_the_target(place: Place) -> None:
+    if not place.engine.capabilities.mutual_chap:
+        pytest.skip("the engine has no mutual CHAP")
+    both = Credentials("disk", "a-long-password", "disk-target", "another-password")
+    target = place.target("disk", chap=both)
+    place.engine.apply(target)
+    for name, password, proven in [
+        ("disk-target", "another-password", True),
+        ("disk-target", "the-wrong-password", False),
+        ("another-target", "another-password", False),
+    ]:
+        login = place.login(target, both, mutual_user=name, mutual_password=password)
+        assert initiator.can_log_in(login) is proven
+    rotated = replace(both, mutual_password="the-next-password")
+    place.engine.apply(replace(target, chap=rotated))
+    for password, proven in [("the-next-password", True), ("another-password", False)]:
+        login = place.login(target, both, mutual_user="disk-target", mutual_password=password)
+        assert initiator.can_log_in(login) is proven
+
+
 def test_access_by_initiator(place: Place) -> None:
     if not place.engine.capabilities.access_by_initiator:
         pytest.skip("the engine has no access by initiator")
