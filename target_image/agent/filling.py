@@ -81,9 +81,8 @@ class Filling:
     def enqueue(self, id: str, *, wait_s: float = 0.0) -> None:
         """Fill it soon. Waits up to `wait_s`, since a clone by reflink is done before an answer could be sent."""
         with self._condition:
-            if id not in self._running:
-                self._waiting.setdefault(id, 0.0)
-            self._condition.notify()
+            self._waiting.setdefault(id, 0.0)  # even while it runs: that attempt may have failed just now
+            self._condition.notify_all()
             self._condition.wait_for(lambda: id not in self._waiting and id not in self._running, timeout=wait_s)
 
     def cancel(self, id: str) -> None:
@@ -121,12 +120,13 @@ class Filling:
                 del self._running[id]
                 self._progress.pop(id, None)
                 if again and not cancelled.is_set():
-                    self._waiting[id] = time.monotonic() + IMAGE_POLL_S
+                    self._waiting.setdefault(id, time.monotonic() + IMAGE_POLL_S)
                 self._condition.notify_all()
 
     def _next(self) -> str | None:
         while not self._stopping:
-            due = min(self._waiting.items(), key=lambda item: item[1], default=None)
+            free = [item for item in self._waiting.items() if item[0] not in self._running]
+            due = min(free, key=lambda item: item[1], default=None)
             if due is not None and due[1] <= time.monotonic():
                 del self._waiting[due[0]]
                 return due[0]

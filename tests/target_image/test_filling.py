@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from target_image.agent import wire
+from target_image.agent.errors import AgentError
+from target_image.agent.filling import Filling
+from target_image.agent.records import VolumeRecord
 from tests.target_image.conftest import MakeService, volume_spec
 from tests.waiting import eventually
 
@@ -31,3 +36,29 @@ def test_a_mistake_ends_as_a_failed_volume(make_service: MakeService, monkeypatc
     assert "RuntimeError: a mistake" in condition.detail
     service.volumes.ensure("copy", copy)
     eventually(lambda: phase() is wire.Phase.READY, "the next attempt goes well")
+
+
+def test_a_repeat_in_the_moment_of_failing_is_not_lost(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The failure is told before the attempt has quite ended: whoever repeats the request then must be heard."""
+    service = make_service()
+    copy = volume_spec(source=wire.VolumeSource(volume="origin"))
+    service.volumes.ensure("origin", volume_spec())
+    fail, repeated = Filling._fail, threading.Event()
+
+    def slow_fail(filling: Filling, volume: VolumeRecord, error: AgentError) -> None:
+        fail(filling, volume, error)
+        repeated.wait(30)
+
+    def breaks(*_: object, **__: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(Filling, "_fail", slow_fail)
+    with monkeypatch.context() as patch:
+        patch.setattr("target_image.agent.stores.sparse_file.SparseFileStore.fill", breaks)
+        service.volumes.ensure("copy", copy)
+        eventually(lambda: service.volumes.get("copy").volume.phase is wire.Phase.FAILED, "the copy fails")
+    service.volumes.ensure("copy", copy)
+    repeated.set()
+    eventually(lambda: service.volumes.get("copy").volume.phase is wire.Phase.READY, "the repeat is done", 10)
