@@ -11,10 +11,14 @@ import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+
+NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+"""The well-known prefix (RFC 6052) and the one for local use (RFC 8215); only the first tells the IPv4 address."""
 
 
 class Refused(Exception):
@@ -45,21 +49,17 @@ class AllowList:
 
     def check_url(self, url: str) -> None:
         """Raises Refused unless the URL is http(s), without credentials, at a host of the list."""
-        parts = urlsplit(url)
-        host = (parts.hostname or "").rstrip(".")
-        if parts.scheme not in ("http", "https") or not host:
-            raise Refused(f"{url} is not an http or https URL with a host")
-        if parts.username is not None or parts.password is not None:
-            raise Refused(f"the URL at {host} carries credentials")
+        host = str(_checked(url).hostname).rstrip(".")
         if not self._names(host):
             raise Refused(f"{host} is not among the hosts that images may come from (--image-hosts)")
 
     def check_address(self, host: str, address: Address) -> None:
         """Raises Refused unless a connection to this address, which the host resolved to, is allowed."""
-        plain = getattr(address, "ipv4_mapped", None) or address
+        plain = _plain(address)
         if plain.is_link_local or plain.is_multicast or plain.is_unspecified:
             raise Refused(f"{host} leads to {plain}, which no image may come from")
-        if not plain.is_global and not any(plain in network for network in self.networks):
+        public = plain.is_global and not plain.is_reserved
+        if not public and not any(plain in network for network in self.networks):
             raise Refused(
                 f"{host} leads to {plain}, which is not a public address; "
                 "if it is meant, name its network in --image-hosts"
@@ -82,15 +82,50 @@ class Everywhere:
     """For URLs that the operator wrote: the catalogue's and those of the environment."""
 
     def check_url(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refused(f"{url} is not an http or https URL with a host")
+        """Raises Refused unless the URL is http(s), without credentials."""
+        _checked(url)
 
     def check_address(self, host: str, address: Address) -> None:
         """Any address will do."""
 
 
 Policy = AllowList | Everywhere
+
+
+def shown(url: str) -> str:
+    """The URL as it may be told to anyone: without credentials and without a query, which may hold a signature."""
+    try:
+        parts = urlsplit(url)
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return "a URL that cannot be read"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises for one that is no number
+    except ValueError as error:
+        raise Refused(f"an image's URL cannot be read: {error}") from error
+    if parts.scheme not in ("http", "https") or not (parts.hostname or "").rstrip("."):
+        raise Refused(f"{shown(url)} is not an http or https URL with a host")
+    if parts.username is not None or parts.password is not None:
+        raise Refused(f"the URL at {parts.hostname} carries credentials, which would be shown to whoever asks")
+    return parts
+
+
+def _plain(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for, where it does (mapped, 6to4, Teredo, NAT64)."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64[0]:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in NAT64[1]:
+        return IPv6Address("::")  # where in it the IPv4 address lies is the network's secret: refused
+    teredo = address.teredo
+    return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else address)
 
 
 def resolve(host: str, port: int) -> list[Address]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from target_image.agent import wire
+from target_image.agent.allowlist import Everywhere, Refused, shown
 from target_image.agent.errors import SettingsError
 
 CATALOGUE_FILE = Path(__file__).parent.parent / "images.yaml"
@@ -62,13 +63,17 @@ def hosts(entries: Mapping[str, Entry]) -> set[str]:
 def from_url(text: str) -> wire.ImageSpec:
     """`url#sha256:digest` as an image; its format is told by the name's end. Raises SettingsError."""
     url, hash_mark, digest = text.partition("#")
+    try:
+        Everywhere().check_url(url)
+    except Refused as error:
+        raise SettingsError(f"IMAGES names a URL that cannot be used: {error}") from error
     if not hash_mark:
-        raise SettingsError(f"the image {text!r} has no digest: write it as url#sha256:<64 hex digits>")
+        raise SettingsError(f"the image {shown(url)} has no digest: write it as url#sha256:<64 hex digits>")
     try:
         return wire.ImageSpec(urls=[url], digest=digest, format=_format_of(url))
     except ValidationError as error:
         raise SettingsError(
-            f"the image {text!r} has no usable digest: write it as url#sha256:<64 hex digits> or url#sha512:<128>"
+            f"the image {shown(url)} has no usable digest: write it as url#sha256:<64 hex digits> or url#sha512:<128>"
         ) from error
 
 

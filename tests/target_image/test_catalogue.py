@@ -65,3 +65,18 @@ def test_an_unknown_name_is_told_the_known_ones() -> None:
 def test_its_hosts() -> None:
     found = catalogue.hosts(catalogue.load(architecture="amd64"))
     assert found == {"dl-cdn.alpinelinux.org", "download.cirros-cloud.net"}
+
+
+def test_a_url_with_credentials_is_refused_and_not_told() -> None:
+    """They would stand in GET /v1/images, on the page and in the log."""
+    with pytest.raises(SettingsError, match="carries credentials") as raised:
+        catalogue.from_url(f"https://anna:sesame@x.example.org/a.img#{DIGEST}")
+    assert "sesame" not in raised.value.detail
+    with pytest.raises(SettingsError, match="no digest") as raised:
+        catalogue.from_url("https://x.example.org/a.img?signature=sesame")
+    assert "sesame" not in raised.value.detail
+
+
+def test_a_url_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        catalogue.from_url(f"https://[x/a.img#{DIGEST}")
