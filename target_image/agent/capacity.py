@@ -31,6 +31,11 @@ def measure(
     )
 
 
+def spare(found: wire.Capacity, reserve_bytes: int) -> int:
+    """What may be written that is promised to no volume (images), so that as much can be kept as before."""
+    return max(0, min(found.free_bytes - reserve_bytes, int(found.available_bytes / found.overcommit_ratio)))
+
+
 class Capacity:
     """Admission: no volume is promised that would not fit."""
 
@@ -50,6 +55,10 @@ class Capacity:
             ratio=self._settings.overcommit_ratio,
             reserve_bytes=self._settings.reserve_bytes,
         )
+
+    def spare_bytes(self) -> int:
+        """See `spare`."""
+        return spare(self.now(), self._settings.reserve_bytes)
 
     @contextmanager
     def admit(self, id: str, size_bytes: int, *, needed_now_bytes: int = 0) -> Iterator[None]:

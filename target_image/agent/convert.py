@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import lzma
+import sys
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from target_image.agent import qcow2, shell
-from target_image.agent.download import CHUNK_BYTES, Progress, Stopped
+from target_image.agent.download import CHUNK_BYTES, NO_ROOM, ROOM_EVERY_BYTES, Progress, Stopped
 from target_image.agent.errors import CommandFailed, ImageFailed
 from target_image.agent.wire import ImageFormat
 
 XZ_MEMORY_BYTES = 256 * 2**20
 """xz -9 needs 65 MiB to unpack; a file that asks for more than this is refused."""
+
+Stopping = Callable[[], bool]
 
 BLOCK_BYTES = 4096
 _ZEROS = bytes(CHUNK_BYTES)
@@ -26,6 +29,8 @@ class Bounds:
     max_bytes: int
     memory_bytes: int
     timeout_s: float
+    room: Callable[[], int] = field(default=lambda: sys.maxsize)
+    """Bytes that may still be written without taking space from anyone."""
 
 
 def packing(url: str) -> str:
@@ -43,7 +48,9 @@ def unpack(packed: Path, packing: str, output: Path, bounds: Bounds, progress: P
             for chunk in _unpacked(source, packing):
                 if stopping():
                     raise Stopped
-                length += len(chunk)
+                before, length = length, length + len(chunk)
+                if length // ROOM_EVERY_BYTES > before // ROOM_EVERY_BYTES and bounds.room() <= 0:
+                    raise ImageFailed(f"the image could not be unpacked: {NO_ROOM}")
                 if length > bounds.max_bytes:
                     raise ImageFailed(
                         f"the image unpacks to more than {bounds.max_bytes} bytes (--image-max-bytes): refused"
@@ -55,12 +62,15 @@ def unpack(packed: Path, packing: str, output: Path, bounds: Bounds, progress: P
         raise ImageFailed(f"the image is not a whole .{packing} file: {error}") from error
 
 
-def to_raw(image: Path, format: ImageFormat, output: Path, bounds: Bounds) -> int:
-    """Make `output` the image as a sparse raw disk of so many bytes; `image` may be moved. Raises ImageFailed."""
+def to_raw(image: Path, format: ImageFormat, output: Path, bounds: Bounds, stopping: Stopping = lambda: False) -> int:
+    """Make `output` the image as a sparse raw disk of so many bytes; `image` may be moved.
+
+    Raises ImageFailed, or Stopped.
+    """
     with image.open("rb") as file:
         head = file.read(qcow2.HEADER_BYTES)
     if format is ImageFormat.QCOW2:
-        return _from_qcow2(image, head, output, bounds)
+        return _from_qcow2(image, head, output, bounds, stopping)
     if head.startswith(qcow2.MAGIC):
         raise ImageFailed(
             f"the image is said to be {format.value}, but its content is qcow2: a disk of those bytes would not boot; "
@@ -73,10 +83,7 @@ def to_raw(image: Path, format: ImageFormat, output: Path, bounds: Bounds) -> in
     return size_bytes
 
 
-Stopping = Callable[[], bool]
-
-
-def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds) -> int:
+def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds, stopping: Stopping) -> int:
     try:
         header = qcow2.read(head)
     except qcow2.Refused as error:
@@ -92,10 +99,20 @@ def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds) -> int:
     # The formats are named, so that nothing is guessed from content; the process dies with this thread.
     argv = ["setpriv", "--pdeathsig", "KILL", "--"]
     argv += ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "-S", "4k", str(image), str(output)]
+
+    def objection() -> str:
+        if stopping():
+            return "the agent stops"
+        return NO_ROOM if bounds.room() <= 0 else ""
+
     try:
-        shell.run(argv, timeout_s=bounds.timeout_s, limits=limits)
+        shell.run(argv, timeout_s=bounds.timeout_s, limits=limits, objection=objection)
     except CommandFailed as error:
+        if stopping():
+            raise Stopped from error
         raise ImageFailed(f"the image could not be converted: {error.detail}") from error
+    if bounds.room() < 0:  # it was quicker than the looks at it
+        raise ImageFailed(f"the image could not be kept: {NO_ROOM}")
     size_bytes = output.stat().st_size
     # qemu-img rounds a raw file up to whole sectors.
     if not header.virtual_size_bytes <= size_bytes < header.virtual_size_bytes + 512:

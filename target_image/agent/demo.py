@@ -62,7 +62,7 @@ class Demo:
     """It waits for the replay of the ledger, and ends by itself when everything is served."""
 
     def __init__(self, plan: Plan, service: Service, say: Callable[[str], None] = _print) -> None:
-        """`say` takes the banner, once."""
+        """`say` takes the banner, once. Make it before the service starts, which deletes images that have no name."""
         self._plan = plan
         self._service = service
         self._say = say
@@ -70,10 +70,10 @@ class Demo:
         self._thread = threading.Thread(target=self._run, name="demo", daemon=True)
         self._began_at_s = 0.0
         self._tag = ""
+        for name, spec in plan.added_images.items():
+            service.images.know(name, spec)
 
     def start(self) -> None:
-        for name, spec in self._plan.added_images.items():
-            self._service.images.know(name, spec)
         for warning in self._plan.warnings:
             log.warning("demo target", warning=warning)
         self._thread.start()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -16,12 +18,21 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from target_image.agent.allowlist import Policy, Refused, Resolver, resolve
+from target_image.agent.allowlist import Policy, Refused, Resolver, resolve, shown
 from target_image.agent.errors import ImageFailed
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_REDIRECTS = 5
 CHUNK_BYTES = 256 * 1024
+
+SLOW_WINDOW_S = 60.0
+SLOW_BYTES = 64 * 1024
+"""A server that brings less than this in a window, or a round of all mirrors that does, is given up."""
+
+ROOM_EVERY_BYTES = 16 * 2**20
+"""How often it is asked whether there is still room."""
+
+NO_ROOM = "there is no room for it beside what is promised to volumes: delete volumes or images, or add space"
 
 Progress = Callable[[int, int], None]
 """Bytes done, bytes in all; 0 in all while that is not known."""
@@ -38,6 +49,8 @@ class Limits:
     """Longest wait for the next bytes of a server."""
     policy: Policy
     resolver: Resolver = field(default=resolve)
+    room: Callable[[], int] = field(default=lambda: sys.maxsize)
+    """Bytes that may still be written without taking space from anyone."""
 
 
 def fetch(
@@ -50,8 +63,9 @@ def fetch(
 ) -> None:
     """Make `partial` the bytes of the digest, going on where an earlier call ended.
 
-    The URLs are mirrors: each is tried in turn, and again as long as a round brought new bytes. Raises ImageFailed with
-    each URL's own reason, or Stopped.
+    The URLs are mirrors: each is tried in turn, and again as long as a round brought a good piece more.
+
+    Raises ImageFailed with each URL's own reason, or Stopped.
     """
     if _size(partial) and digest_of(partial, digest) == digest:
         return
@@ -62,17 +76,17 @@ def fetch(
         for url in urls:
             try:
                 _fetch_one(url, partial, limits, progress, stopping)
-            except (httpx.HTTPError, OSError, Refused, _BadAnswer) as error:
-                reasons.append(f"{url}: {_reason(error)}")
+            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, Refused, _BadAnswer) as error:
+                reasons.append(f"{shown(url)}: {_reason(error)}")
                 continue
             if digest_of(partial, digest) == digest:
                 return
             partial.unlink()
             wrong_digests += 1
-            reasons.append(f"{url}: the digest of what it serves is not {digest}")
+            reasons.append(f"{shown(url)}: the digest of what it serves is not {digest}")
         # Older bytes, or another mirror's, may have been the wrong ones: once more from the start.
         again = wrong_digests == 1 and before_bytes > 0
-        if not again and _size(partial) <= before_bytes:
+        if not again and _size(partial) < before_bytes + SLOW_BYTES:
             raise ImageFailed("the image could not be fetched; " + "; ".join(reasons))
 
 
@@ -93,22 +107,43 @@ def _fetch_one(url: str, partial: Path, limits: Limits, progress: Progress, stop
     with _open(url, start, limits) as response:
         start, total = _range(response, start)
         if total > limits.max_bytes:
-            raise _BadAnswer(f"it is {total} bytes long; {_room(limits)}")
+            raise _BadAnswer(f"it is {total} bytes long, and at most {limits.max_bytes} are taken (--image-max-bytes)")
+        if total - start > limits.room():
+            raise _BadAnswer(f"{total - start} bytes are to come; {NO_ROOM}")
         with partial.open("r+b" if partial.exists() else "wb") as file:
             file.truncate(start)
             file.seek(start)
             done = start
+            pace = _Pace(done)
             progress(done, total)
-            for chunk in response.iter_raw(CHUNK_BYTES):
+            for chunk in response.iter_raw():  # as it comes: a slow server must not keep us from looking up
                 if stopping():
                     raise Stopped
-                done += len(chunk)
+                before, done = done, done + len(chunk)
                 if done > limits.max_bytes:
-                    raise _BadAnswer(f"it is too long; {_room(limits)}")
+                    raise _BadAnswer(f"it is longer than {limits.max_bytes} bytes (--image-max-bytes)")
+                if done // ROOM_EVERY_BYTES > before // ROOM_EVERY_BYTES and limits.room() <= 0:
+                    raise _BadAnswer(NO_ROOM)
                 file.write(chunk)
                 progress(done, total)
+                pace.look(done)
     if total and done < total:
         raise _BadAnswer(f"it ended after {done} of {total} bytes")
+
+
+class _Pace:
+    """Ends a transfer that is never silent for long and still gets nowhere, since two at a time are all there are."""
+
+    def __init__(self, done: int) -> None:
+        self._began_s, self._from = time.monotonic(), done
+
+    def look(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._began_s < SLOW_WINDOW_S:
+            return
+        if done - self._from < SLOW_BYTES:
+            raise _BadAnswer(f"it is too slow: {done - self._from} bytes in {now - self._began_s:.0f} s")
+        self._began_s, self._from = now, done
 
 
 def _range(response: httpx.Response, asked_start: int) -> tuple[int, int]:
@@ -157,10 +192,6 @@ def _request(client: httpx.Client, url: str, start: int, limits: Limits) -> http
         headers["Range"] = f"bytes={start}-"
     address_url = httpx.URL(url).copy_with(host=str(addresses[0]), username="", password="", fragment=None)
     return client.build_request("GET", address_url, headers=headers, extensions={"sni_hostname": host})
-
-
-def _room(limits: Limits) -> str:
-    return f"at most {limits.max_bytes} are taken, which is the free space or --image-max-bytes"
 
 
 def _reason(error: Exception) -> str:

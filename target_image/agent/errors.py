@@ -66,13 +66,13 @@ class LedgerError(AgentError):
 
 
 class CommandFailed(AgentError):
-    """A program ended with another exit code than 0, or took too long."""
+    """A program ended with another exit code than 0, or had to be stopped (exit_code is None)."""
 
     code = "command-failed"
     title = "A program failed"
 
     def __init__(self, argv: Sequence[str], exit_code: int | None, stderr: str) -> None:
-        ending = "took too long and was stopped" if exit_code is None else f"ended with exit code {exit_code}"
+        ending = "was stopped" if exit_code is None else f"ended with exit code {exit_code}"
         super().__init__(f"{argv[0]} {ending}: {stderr.strip() or 'it said nothing'}")
         self.argv = tuple(argv)
         self.exit_code = exit_code

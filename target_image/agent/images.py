@@ -1,20 +1,16 @@
 """Images: fetched, verified and converted once per digest, in the background, and kept as sparse raw files.
 
-    <images_dir>/<key>.partial    what is there of a download
-    <images_dir>/<key>.work*      unpacked or half converted; deleted at start
-    <images_dir>/<key>.raw        ready: synced and renamed, so that nothing looks finished after a kill
-
-A key is made of the digest and the format, so two names of the same image share one download and one file.
+A key is made of the digest and the format, so two names of the same image share one download and one file
+(image_files.py).
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +27,7 @@ from target_image.agent.errors import (
     SettingsError,
     UnknownImage,
 )
+from target_image.agent.image_files import ImageFiles
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
 
@@ -68,6 +65,8 @@ class Job:
     bytes_done: int = 0
     bytes_total: int = 0
     failure: str = ""
+    unwanted: bool = False
+    """Deleted while it was worked on."""
     ended_at_s: float = field(default=0.0)
 
 
@@ -75,12 +74,21 @@ class Images:
     """All images of a target. Thread-safe; `start` before use, `stop` at the end."""
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, *, known: Mapping[str, catalogue.Entry] | None = None
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        *,
+        room: Callable[[], int],
+        known: Mapping[str, catalogue.Entry] | None = None,
     ) -> None:
-        """`known` is the catalogue (None: the one of the package). Raises SettingsError."""
+        """`room` tells how many bytes images may still take; `known` is the catalogue (None: the package's).
+
+        Raises SettingsError.
+        """
         self._settings = settings
         self._ledger = ledger
-        self._folder = settings.images_dir
+        self._room = room
+        self._files = ImageFiles(settings.images_dir)
         known = catalogue.load() if known is None else known
         try:
             self._allowed = AllowList.parse([*settings.image_hosts, *catalogue.hosts(known)])
@@ -90,23 +98,25 @@ class Images:
         self._demo_disk = settings.share_dir / "demo.img.gz"
         self._stand_ins: set[str] = set()
         self._jobs: dict[str, Job] = {}
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
+        """Held while a name or a file comes or goes, so that no two of these meet."""
         self._slots = threading.BoundedSemaphore(WORKERS)
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Clear what a kill left half done, and go on with the images that were asked for."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self._folder.glob("*.work*"):
-            leftover.unlink()
+        """Clear what a kill or an earlier version left, and go on with the images that were asked for."""
+        keys = {source.key for source in self._sources().values()}
+        for key in self._files.sweep(keys):
+            _log.info("an image without a name is deleted", key=key)
         for name in self._ledger.images():
             source = self._source(name)
-            if not self._raw(source).exists():
+            if self._files.ready_bytes(source.key) is None:
                 self._begin(name, source)
 
     def stop(self) -> None:
-        """Workers end at their next chunk; a program they run ends with this process."""
-        self._stopping.set()
+        """Workers end at their next chunk, and look into the ledger no more; a program they run is ended."""
+        with self._mutex:
+            self._stopping.set()
 
     # -- the API ---------------------------------------------------------------------------------------
 
@@ -114,19 +124,20 @@ class Images:
         """Have an image under a name; fetching begins. Raises Invalid, IdentityConflict."""
         if name == DEMO or (name in self._known and self._known[name] != spec):
             raise IdentityConflict(f"the image {name} is part of this target: choose another name")
-        if name not in self._known:
-            before = self._ledger.image(name)
-            if before is not None and before != spec:
-                raise IdentityConflict(
-                    f"the image {name} is there with other urls, digest or format: "
-                    "delete it first, or choose another name"
-                )
-            self._check(name, spec)
-            self._ledger.put_image(name, spec)
-        source = self._source(name)
-        if not self._raw(source).exists():
-            self._begin(name, source)
-        return self.get(name)
+        with self._mutex:
+            if name not in self._known:
+                before = self._ledger.image(name)
+                if before is not None and before != spec:
+                    raise IdentityConflict(
+                        f"the image {name} is there with other urls, digest or format: "
+                        "delete it first, or choose another name"
+                    )
+                self._check(name, spec)
+                self._ledger.put_image(name, spec)
+            source = self._source(name)
+            if self._files.ready_bytes(source.key) is None:
+                self._begin(name, source)
+            return self._told(name, source)
 
     def get(self, name: str) -> wire.Image:
         """An image as it is. Raises NotFound."""
@@ -134,12 +145,15 @@ class Images:
             source = self._source(name)
         except UnknownImage as error:
             raise NotFound(error.detail) from error
-        raw, job, stands_in = self._raw(source), self._jobs.get(source.key), name in self._stand_ins
+        return self._told(name, source)
+
+    def _told(self, name: str, source: Source) -> wire.Image:
+        job, stands_in = self._jobs.get(source.key), name in self._stand_ins
         condition = None
         if job is not None and job.failure:
             condition = wire.Condition(code=ImageFailed.code, detail=job.failure)
-        if raw.exists():
-            size_bytes = raw.stat().st_size
+        size_bytes = self._files.ready_bytes(source.key)
+        if size_bytes is not None:
             return wire.Image(
                 name=name, spec=source.spec, phase=wire.Phase.READY, virtual_size_bytes=size_bytes, stand_in=stands_in
             )
@@ -154,42 +168,41 @@ class Images:
         )
 
     def list(self) -> list[wire.Image]:
-        return [self.get(name) for name in self._names()]
+        return [self._told(name, source) for name, source in self._sources().items()]
 
     def delete(self, name: str) -> None:
         """Forget an image and free its space; one of the catalogue stays known. Raises NotReady while it is in use."""
         if name == DEMO:
             raise Invalid("the demo disk is part of the container and cannot be removed")
-        try:
-            source = self._source(name)
-        except UnknownImage:
-            return
-        waiting = self._ledger.volumes_from_image(name)
-        if waiting:
-            raise NotReady(
-                f"the image {name} cannot be removed: {', '.join(waiting)} is still being filled from it; "
-                "wait until that is done, or delete it"
-            )
-        if name in self._ledger.images():
-            self._ledger.delete_image(name)
         with self._mutex:
-            if source.key in {self._source(other).key for other in self._ledger.images()}:
+            source = self._sources().get(name)
+            if source is None:
                 return
+            others = [other for other, its in self._sources().items() if its.key == source.key and other != name]
+            waiting = [volume for each in (name, *others) for volume in self._ledger.volumes_from_image(each)]
+            if waiting:
+                raise NotReady(
+                    f"the image {name} cannot be removed: {', '.join(waiting)} is still being filled from it; "
+                    "wait until that is done, or delete it"
+                )
+            self._ledger.delete_image(name)
+            if others:
+                return  # they have the same file
             job = self._jobs.get(source.key)
             if job is not None and job.phase is wire.Phase.WORKING:
-                return  # its worker sees that nobody wants it, and cleans up
+                job.unwanted = True  # its worker cleans up
+                return
             self._jobs.pop(source.key, None)
-            for path in self._folder.glob(f"{source.key}.*"):
-                path.unlink()
+            self._files.remove(source.key)
 
     # -- for volumes -----------------------------------------------------------------------------------
 
     def require(self, name: str) -> ReadyImage | None:
         """The image, or None while it is made, which this call begins. Raises UnknownImage, ImageFailed."""
         source = self._source(name)
-        raw = self._raw(source)
-        if raw.exists():
-            return ReadyImage(raw, raw.stat().st_size)
+        size_bytes = self._files.ready_bytes(source.key)
+        if size_bytes is not None:
+            return ReadyImage(self._files.raw(source.key), size_bytes)
         if name in self._stand_ins:
             demo = self.require(DEMO)
             return None if demo is None else ReadyImage(demo.path, demo.virtual_size_bytes, stand_in=True)
@@ -204,7 +217,7 @@ class Images:
         _log.warning("the demo disk stands in for an image", image=name, until="the next start")
 
     def know(self, name: str, spec: wire.ImageSpec) -> None:
-        """Add an image that the operator named at the start, as trusted as the catalogue."""
+        """Before `start`: add an image that the operator named, as trusted as the catalogue."""
         self._known[name] = spec
 
     # -- how -------------------------------------------------------------------------------------------
@@ -245,15 +258,13 @@ class Images:
             except Refused as error:
                 raise Invalid(f"the image {name} is refused: {error}") from error
 
-    def _raw(self, source: Source) -> Path:
-        return self._folder / f"{source.key}.raw"
-
     def _begin(self, name: str, source: Source) -> Job:
         """The job of this key: a new one, unless it is running or failed a moment ago."""
         with self._mutex:
             job = self._jobs.get(source.key)
             if job is not None:
                 fresh_failure = time.monotonic() - job.ended_at_s < RETRY_AFTER_S
+                job.unwanted = False
                 if job.phase is wire.Phase.WORKING or (job.phase is wire.Phase.FAILED and fresh_failure):
                     return job
             job = self._jobs[source.key] = Job()
@@ -271,36 +282,49 @@ class Images:
             except ImageFailed as error:
                 job.failure = error.detail
             except OSError as error:
-                job.failure = f"the image could not be written to {self._folder}: {error.strerror or error}"
+                job.failure = f"the image could not be written to {self._files.folder}: {error.strerror or error}"
             except Exception as error:  # a bug must end as a failed image, not as one that works for ever
                 log.exception("an image failed unexpectedly")
                 job.failure = f"the image could not be made: {type(error).__name__}: {error}"
+            self._end(source.key, job, log)
+
+    def _end(self, key: str, job: Job, log: structlog.typing.FilteringBoundLogger) -> None:
+        with self._mutex:
             job.ended_at_s = time.monotonic()
-            if job.failure:
+            if job.unwanted and not self._stopping.is_set():
+                log.info("an image that nobody wants any more is deleted")
+                self._jobs.pop(key, None)
+                self._files.remove(key)
+            elif job.failure:
                 log.error("an image failed", reason=job.failure)
                 job.phase = wire.Phase.FAILED
             else:
                 log.info("an image is ready")
                 job.phase = wire.Phase.READY
-        if not self._wanted(source.key):
-            with self._mutex:
-                for path in self._folder.glob(f"{source.key}.*"):
-                    path.unlink()
 
-    def _wanted(self, key: str) -> bool:
-        return any(self._source(name).key == key for name in self._names())
+    def _sources(self) -> dict[str, Source]:
+        """Every image there is, by name. Outside the container there may be no demo disk."""
+        demo = {DEMO} if self._demo_disk.exists() else set()
+        stored = self._ledger.images()
+        sources = {}
+        for name in sorted({*demo, *self._known, *stored}):
+            if name in demo or name in self._known:
+                sources[name] = self._source(name)
+            else:
+                sources[name] = Source(_key(stored[name]), stored[name], self._allowed)
+        return sources
 
     def _names(self) -> Sequence[str]:
-        """Outside the container there may be no demo disk."""
-        demo = {DEMO} if self._demo_disk.exists() else set()
-        return sorted({*demo, *self._known, *self._ledger.images()})
+        return list(self._sources())
 
     def _make(self, source: Source, job: Job) -> None:
         bounds = convert.Bounds(
-            self._settings.image_max_bytes, self._settings.image_memory_bytes, self._settings.image_convert_timeout_s
+            self._settings.image_max_bytes,
+            self._settings.image_memory_bytes,
+            self._settings.image_convert_timeout_s,
+            self._room,
         )
-        work = self._folder / f"{source.key}.work"
-        output = self._folder / f"{source.key}.work-raw"
+        work, output = self._files.work(source.key), self._files.output(source.key)
 
         def progress(done: int, total: int) -> None:
             job.bytes_done, job.bytes_total = done, total
@@ -315,23 +339,22 @@ class Images:
                     convert.unpack(fetched, packing, work, bounds, progress, self._stopping.is_set)
                     fetched.unlink()
                     fetched = work
-                convert.to_raw(fetched, source.spec.format, output, bounds)
+                convert.to_raw(fetched, source.spec.format, output, bounds, self._stopping.is_set)
                 fetched.unlink(missing_ok=True)
-            _publish(output, self._raw(source))
+            self._files.publish(source.key)
         finally:
             work.unlink(missing_ok=True)
             output.unlink(missing_ok=True)
 
     def _fetch(self, source: Source, spec: wire.ImageSpec, progress: download.Progress) -> Path:
         """The bytes of the digest as a file of ours: from what the container carries, or from a URL."""
-        partial = self._folder / f"{source.key}.partial"
+        partial = self._files.partial(source.key)
         carried = self._settings.share_dir / "images" / spec.digest.replace(":", "-")
         if carried.exists() and download.digest_of(carried, spec.digest) == spec.digest:
             shutil.copyfile(carried, partial)
             return partial
-        spare_bytes = shutil.disk_usage(self._folder).free - self._settings.reserve_bytes
-        max_bytes = min(self._settings.image_max_bytes, spare_bytes)
-        limits = download.Limits(max_bytes, self._settings.image_timeout_s, source.policy)
+        settings = self._settings
+        limits = download.Limits(settings.image_max_bytes, settings.image_timeout_s, source.policy, room=self._room)
         download.fetch(spec.urls, spec.digest, partial, limits, progress, self._stopping.is_set)
         return partial
 
@@ -339,15 +362,3 @@ class Images:
 def _key(spec: wire.ImageSpec) -> str:
     packing = convert.packing(spec.urls[0])
     return "-".join(filter(None, (spec.digest.replace(":", "-"), spec.format.value, packing)))
-
-
-def _publish(work: Path, final: Path) -> None:
-    """Give a finished file its name, durably."""
-    with work.open("rb") as file:
-        os.fsync(file.fileno())
-    work.rename(final)
-    folder = os.open(final.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -35,11 +35,11 @@ class Service:
         self._check_shards()
         self.engine = engine if engine is not None else make_engine(settings)
         self.store: Store = SparseFileStore(settings.data_dir)
-        self.images = Images(settings, self.ledger)
+        self.capacity = Capacity(settings, self.ledger, self.store)
+        self.images = Images(settings, self.ledger, room=self.capacity.spare_bytes)
         locks = Locks()
         serving = Serving(settings, self.ledger, self.store, self.engine)
         self.serving = serving
-        self.capacity = Capacity(settings, self.ledger, self.store)
         self._filling = Filling(settings, self.ledger, self.store, self.images, self.capacity, locks)
         self.volumes = Volumes(
             self.ledger, self.store, self.engine, self.images, self.capacity, serving, self._filling, locks

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from target_image.agent.errors import CommandFailed
+
+LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,24 +30,42 @@ class Limits:
 UNLIMITED = Limits()
 
 
-def run(argv: Sequence[str], *, timeout_s: float, limits: Limits = UNLIMITED) -> str:
-    """Run a program to its end and give its stdout. Raises CommandFailed with exit code and stderr."""
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    limits: Limits = UNLIMITED,
+    objection: Callable[[], str] = lambda: "",
+) -> str:
+    """Run a program to its end and give its stdout. Raises CommandFailed with exit code and stderr.
+
+    `objection` is asked twice a second while it runs, and says why it has to be stopped, or "".
+    """
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             [*limits.argv(), *argv],
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**os.environ, "LC_ALL": "C"},
         )
-    except subprocess.TimeoutExpired as error:
-        raise CommandFailed(argv, None, f"no end after {timeout_s:g} s") from error
     except OSError as error:
         raise CommandFailed(argv, 127, f"cannot be started: {error.strerror}") from error
-    if done.returncode != 0:
-        raise CommandFailed(argv, done.returncode, done.stderr.decode(errors="replace"))
-    return done.stdout.decode(errors="replace")
+    deadline_s = time.monotonic() + timeout_s
+    with process:
+        while True:
+            try:
+                stdout, stderr = process.communicate(timeout=max(0.0, min(LOOK_S, deadline_s - time.monotonic())))
+                break
+            except subprocess.TimeoutExpired as error:
+                late = time.monotonic() >= deadline_s
+                reason = f"no end after {timeout_s:g} s" if late else objection()
+                if reason:
+                    process.kill()
+                    raise CommandFailed(argv, None, reason) from error
+    if process.returncode != 0:
+        raise CommandFailed(argv, process.returncode, stderr.decode(errors="replace"))
+    return stdout.decode(errors="replace")
 
 
 def spawn(argv: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:

@@ -28,6 +28,8 @@ class File:
     hold: threading.Event | None = None
     """The second half waits for this."""
     told_length: int | None = None
+    drip_s: float = 0.0
+    """If given: one byte at a time, with so long between two."""
 
 
 @dataclass
@@ -86,6 +88,11 @@ def running() -> Iterator[ImageServer]:
             if file.breaks_after:
                 self.wfile.write(body[: file.breaks_after.pop(0)])
                 self.close_connection = True
+                return
+            for byte in body if file.drip_s else b"":
+                self.wfile.write(bytes([byte]))
+                time.sleep(file.drip_s)
+            if file.drip_s:
                 return
             half = len(body) // 2
             self.wfile.write(body[:half])

@@ -48,6 +48,7 @@ def test_every_error_is_a_problem(agent: Agent, session: requests.Session) -> No
         ("PUT", "/v1/volumes/UPPER", {"size_bytes": 1}, 422, "invalid"),
         ("PUT", "/v1/volumes/disk", {"size_bytes": -1}, 422, "invalid"),
         ("PUT", "/v1/volumes/disk", {"size_bytes": 1, "typo": 1}, 422, "invalid"),
+        ("PUT", "/v1/images/a", {"urls": ["http://[x/"], "digest": "sha256:" + "0" * 64}, 422, "invalid"),
         (
             "PUT",
             "/v1/volumes/disk",

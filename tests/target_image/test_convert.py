@@ -7,11 +7,12 @@ import lzma
 import random
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from target_image.agent import convert, qcow2
+from target_image.agent import convert, qcow2, shell
 from target_image.agent.download import Stopped
 from target_image.agent.errors import ImageFailed
 from target_image.agent.wire import ImageFormat
@@ -146,6 +147,23 @@ def test_qemu_img_fails_alone_when_it_wants_too_much(tmp_path: Path) -> None:
     tight = convert.Bounds(max_bytes=64 * MIB, memory_bytes=16 * MIB, timeout_s=60)
     with pytest.raises(ImageFailed, match="could not be converted"):
         convert.to_raw(image, ImageFormat.QCOW2, tmp_path / "out", tight)
+
+
+def test_qemu_img_is_stopped_with_the_agent_and_where_room_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "LOOK_S", 0.0)
+    image = qcow2_of(tmp_path / "a.qcow2", DATA)
+    with pytest.raises(Stopped):
+        convert.to_raw(image, ImageFormat.QCOW2, tmp_path / "out", BOUNDS, lambda: True)
+    with pytest.raises(ImageFailed, match="no room"):
+        convert.to_raw(image, ImageFormat.QCOW2, tmp_path / "out", replace(BOUNDS, room=lambda: 0))
+
+
+def test_qemu_img_has_a_time_limit(tmp_path: Path) -> None:
+    image = qcow2_of(tmp_path / "a.qcow2", DATA)
+    with pytest.raises(ImageFailed, match="no end after 0 s"):
+        convert.to_raw(image, ImageFormat.QCOW2, tmp_path / "out", replace(BOUNDS, timeout_s=0))
 
 
 def test_a_qcow2_that_lies_inside_is_refused(tmp_path: Path) -> None:

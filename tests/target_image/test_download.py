@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -131,6 +132,42 @@ def test_too_long_is_refused(server: ImageServer, tmp_path: Path, told: bool) ->
     with pytest.raises(ImageFailed, match=r"--image-max-bytes|digest"):
         fetch([url], tmp_path / "a", limits=limits)
     assert not (tmp_path / "a").exists() or (tmp_path / "a").stat().st_size <= 1_000
+
+
+def test_without_room_nothing_is_fetched(server: ImageServer, tmp_path: Path) -> None:
+    limits = replace(LIMITS, room=lambda: len(BODY) - 1)
+    with pytest.raises(ImageFailed, match="no room"):
+        fetch([server.add("/a", BODY)], tmp_path / "a", limits=limits)
+    assert not (tmp_path / "a").exists()
+    (tmp_path / "a").write_bytes(BODY[:1000])  # what is there already needs no room
+    fetch([server.url("/a")], tmp_path / "a", limits=limits)
+
+
+def test_a_server_that_only_drips_gives_way_to_the_next(
+    server: ImageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "SLOW_WINDOW_S", 0.2)
+    dripping = server.add("/drips", BODY, drip_s=0.01)
+    fetch([dripping, server.add("/a", BODY)], tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == BODY
+    assert [path for path, _ in server.requests] == ["/drips", "/a"]
+    (tmp_path / "a").unlink()
+    with pytest.raises(ImageFailed, match="too slow"):
+        fetch([dripping], tmp_path / "a")
+
+
+@pytest.mark.parametrize("redirect", ["http://[127.0.0.1/", "http://127.0.0.1:port/", "http://127.0.0.1/\x7f"])
+def test_a_redirect_to_nonsense_is_that_mirrors_failure(server: ImageServer, tmp_path: Path, redirect: str) -> None:
+    server.add("/odd", redirect=redirect)
+    fetch([server.url("/odd"), server.add("/a", BODY)], tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == BODY
+
+
+def test_a_failure_does_not_tell_the_query(server: ImageServer, tmp_path: Path) -> None:
+    """It may be a signature, and the reason is shown on the page."""
+    with pytest.raises(ImageFailed, match="answered 404") as raised:
+        fetch([server.url("/gone?signature=open-sesame")], tmp_path / "a")
+    assert "sesame" not in raised.value.detail
 
 
 def test_stops_in_the_middle_and_keeps_what_is_there(server: ImageServer, tmp_path: Path) -> None:

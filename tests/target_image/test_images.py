@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import lzma
 import os
@@ -37,6 +38,7 @@ from tests.waiting import eventually
 
 MIB = 2**20
 DISK = random.Random(3).randbytes(300_000) + bytes(4 * MIB - 300_000)  # noqa: S311 - any bytes will do
+ROOM = 2**40
 DEMO_DISK = b"demo disk".ljust(MIB, b"\0")
 
 
@@ -69,8 +71,11 @@ MakeImages = Callable[..., Images]
 def make_images(settings: Settings, ledger: Ledger) -> Iterator[MakeImages]:
     made: list[Images] = []
 
-    def make(known: dict[str, catalogue.Entry] | None = None, **changes: object) -> Images:
-        images = Images(replace(settings, **changes), ledger, known=known or {})  # type: ignore[arg-type]
+    def make(
+        known: dict[str, catalogue.Entry] | None = None, room: Callable[[], int] = lambda: ROOM, **changes: object
+    ) -> Images:
+        changed = replace(settings, **changes)  # type: ignore[arg-type]
+        images = Images(changed, ledger, room=room, known=known or {})
         images.start()
         made.append(images)
         return images
@@ -218,7 +223,7 @@ from target_image.agent.images import Images
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
 settings = Settings(data_dir=Path(sys.argv[1]), share_dir=Path(sys.argv[2]), image_hosts=("127.0.0.0/8",))
-images = Images(settings, Ledger(settings.ledger_file), known={})
+images = Images(settings, Ledger(settings.ledger_file), room=lambda: 2**40, known={})
 images.start()
 images.put("a", wire.ImageSpec.model_validate_json(sys.argv[3]))
 time.sleep(60)
@@ -239,7 +244,7 @@ def test_kill_dash_nine_in_the_middle_of_a_download(server: ImageServer, setting
         hold.set()
     assert not list(settings.images_dir.glob("*.raw"))
     ledger = Ledger(settings.ledger_file)
-    images = Images(settings, ledger, known={})
+    images = Images(settings, ledger, room=lambda: ROOM, known={})
     try:
         images.start()
         assert settled(images, "a").phase is wire.Phase.READY
@@ -332,6 +337,8 @@ def test_another_spec_under_the_same_name_is_a_conflict(server: ImageServer, mak
         ("https://elsewhere.example.org/a.img", "--image-hosts"),
         ("http://169.254.169.254/a.img", "--image-hosts"),
         ("file:///etc/shadow", "http or https"),
+        ("http://[127.0.0.1/a.img", "cannot be read"),
+        ("http://127.0.0.1:port/a.img", "cannot be read"),
     ],
 )
 def test_a_url_beyond_the_list_is_refused_at_once(images: Images, ledger: Ledger, url: str, reason: str) -> None:
@@ -372,6 +379,104 @@ def test_an_image_deleted_while_it_is_fetched_leaves_nothing(
     eventually(lambda: list(settings.images_dir.iterdir()) == [], "its files are gone")
 
 
+def test_a_catalogues_image_deleted_while_it_is_fetched_leaves_nothing(
+    server: ImageServer, make_images: MakeImages, settings: Settings
+) -> None:
+    wanted = server.spec("/a.img", DISK)
+    server.files["/a.img"].hold = hold = threading.Event()
+    images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
+    images.require("alpine")
+    eventually(lambda: images.get("alpine").bytes_done > 0, "it is being fetched")
+    images.delete("alpine")
+    hold.set()
+    eventually(lambda: list(settings.images_dir.iterdir()) == [], "its files are gone")
+    assert images.get("alpine").phase is wire.Phase.PENDING
+
+
+def test_an_image_wanted_again_while_it_is_fetched_is_kept(server: ImageServer, images: Images) -> None:
+    wanted = server.spec("/a.img", DISK)
+    server.files["/a.img"].hold = hold = threading.Event()
+    images.put("a", wanted)
+    eventually(lambda: images.get("a").bytes_done > 0, "it is being fetched")
+    images.delete("a")
+    images.put("a", wanted)
+    hold.set()
+    assert settled(images, "a").phase is wire.Phase.READY
+    assert len(server.requests) == 1
+
+
+def test_names_of_one_file_keep_it_for_each_other(server: ImageServer, make_images: MakeImages, ledger: Ledger) -> None:
+    wanted = server.spec("/a.img", DISK)
+    images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
+    images.put("a", wanted)
+    settled(images, "a")
+    ledger.add_volume(VolumeRecord("v", MIB, wire.ImageSource(image="alpine"), None, True, now(), state="making"))
+    with pytest.raises(NotReady, match="v is still being filled"):
+        images.delete("a")
+    ledger.forget_volume("v")
+    images.delete("a")
+    assert images.get("alpine").phase is wire.Phase.READY
+
+
+def test_files_that_no_name_leads_to_are_deleted_at_start(
+    server: ImageServer, make_images: MakeImages, settings: Settings
+) -> None:
+    """What an older catalogue, an older demo disk or other IMAGES left would otherwise stay for ever."""
+    wanted = server.spec("/a.img", DISK)
+    images = make_images()
+    images.put("a", wanted)
+    settled(images, "a")
+    images.require("demo")
+    settled(images, "demo")
+    kept = {path.name for path in settings.images_dir.iterdir()}
+    assert len(kept) == 2
+    for name in ("demo-0123456789abcdef.raw", "sha256-00-qcow2.raw", "sha256-00-qcow2.partial"):
+        (settings.images_dir / name).write_bytes(b"old")
+    images.stop()
+    make_images()
+    assert {path.name for path in settings.images_dir.iterdir()} == kept
+
+
+def test_two_specs_under_one_name_at_once_are_not_both_taken(server: ImageServer, images: Images) -> None:
+    specs = [server.spec(f"/{number}.img", DISK[: (number + 1) * 1000]) for number in range(8)]
+    together, taken = threading.Barrier(len(specs)), []
+
+    def put(spec: wire.ImageSpec) -> None:
+        together.wait()
+        with contextlib.suppress(IdentityConflict):
+            images.put("a", spec)
+            taken.append(spec)
+
+    threads = [threading.Thread(target=put, args=(spec,)) for spec in specs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken == [settled(images, "a").spec]
+
+
+@pytest.mark.parametrize("path", ["/a.img", "/a.img.gz", "/a.qcow2"])
+def test_an_image_takes_no_space_that_is_promised(
+    server: ImageServer, make_images: MakeImages, settings: Settings, tmp_path: Path, path: str
+) -> None:
+    """At each step: what it takes for itself would be missing when volumes are written."""
+    monotone = b"\1" * (40 * MIB)
+    packed = {"/a.img": lambda: monotone, "/a.img.gz": lambda: gzip.compress(monotone)}
+    content = packed.get(path, lambda: qcow2(tmp_path, monotone))()
+
+    def room() -> int:  # as a volume would see it: what is there of the image is missing
+        there = sum(file.stat().st_blocks * 512 for file in settings.images_dir.glob("*") if file.exists())
+        return 20 * MIB - there
+
+    images = make_images(room=room)
+    images.put("a", server.spec(path, content, "qcow2" if path == "/a.qcow2" else "raw"))
+    failed = settled(images, "a")
+    assert failed.condition is not None
+    assert "no room" in failed.condition.detail
+    assert not list(settings.images_dir.glob("*.raw"))
+    assert not list(settings.images_dir.glob("*.work*"))
+
+
 def test_an_image_that_a_volume_waits_for_stays(server: ImageServer, images: Images, ledger: Ledger) -> None:
     images.put("a", server.spec("/a.img", DISK))
     settled(images, "a")
@@ -385,7 +490,7 @@ def test_an_image_that_a_volume_waits_for_stays(server: ImageServer, images: Ima
 
 def test_a_mistake_in_image_hosts_is_told(settings: Settings, ledger: Ledger) -> None:
     with pytest.raises(SettingsError, match="--image-hosts"):
-        Images(replace(settings, image_hosts=("10.0.0.1/8",)), ledger, known={})
+        Images(replace(settings, image_hosts=("10.0.0.1/8",)), ledger, room=lambda: ROOM, known={})
 
 
 def test_stop_does_not_wait_for_a_slow_server(server: ImageServer, images: Images) -> None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_image import sizes
-from target_image.agent import naming
-from target_image.agent.capacity import measure
+from target_image.agent import naming, wire
+from target_image.agent.capacity import measure, spare
 from target_image.agent.locks import Locks
 from target_image.agent.settings import GIB, Settings, field_help
 from target_image.agent.stores import Space
@@ -79,6 +79,30 @@ def test_what_is_written_does_not_change_what_may_be_promised() -> None:
     before = measure(Space(100, 100), promised_bytes=40, allocated_bytes=0, ratio=1, reserve_bytes=10)
     after = measure(Space(100, 70), promised_bytes=40, allocated_bytes=30, ratio=1, reserve_bytes=10)
     assert before.available_bytes == after.available_bytes == 50
+
+
+@given(
+    free=st.integers(0, 2**50),
+    allocated=st.integers(0, 2**50),
+    promised=st.integers(0, 2**50),
+    ratio=st.floats(0.1, 10),
+)
+def test_what_is_spare_can_be_written_and_every_promise_kept(
+    free: int, allocated: int, promised: int, ratio: float
+) -> None:
+    def found(written: int) -> wire.Capacity:
+        return measure(
+            Space(free + allocated, free - written),
+            promised_bytes=promised,
+            allocated_bytes=allocated,
+            ratio=ratio,
+            reserve_bytes=GIB,
+        )
+
+    bytes_ = spare(found(0), GIB)
+    assert 0 <= bytes_ <= max(0, free - GIB)
+    usable = max(0, free - bytes_ + allocated - GIB)
+    assert bytes_ == 0 or promised <= usable * ratio * (1 + 1e-9) + ratio
 
 
 def test_locks_keep_one_name_apart_and_forget_it() -> None:
