@@ -188,6 +188,8 @@ def _host_files(text: str, warnings: list[str]) -> list[HostFile]:
 
 
 def _host_file(path: Path, warnings: list[str]) -> HostFile:
+    if re.search(r"[,=]", str(path)):
+        raise SettingsError(f"EXPORT_HOST_PATHS: {path} cannot be served: rename it without commas and equals signs")
     try:
         with path.open("rb") as file:
             size_bytes = file.seek(0, os.SEEK_END)

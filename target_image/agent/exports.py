@@ -82,7 +82,9 @@ class Exports:
                         f"export {id} is not there any more, so no revision of it matches If-Match"
                     )
                 self._check_volumes(wanted_volumes)
-                record = self._ledger.add_export(self._new(id, spec))
+                record = self._new(id, spec)
+                self._serving.check(record)
+                record = self._ledger.add_export(record)
                 self._serving.serve(record)
                 log.info("export made", export=id, iqn=record.iqn, shard=record.shard)
                 return Ensured(self._tell(record, sessions=0), record.etag, created=True)
@@ -155,6 +157,7 @@ class Exports:
 
     def _change(self, before: ExportRecord, after: ExportRecord, *, force: bool) -> ExportRecord:
         kept = {lun.lun: lun for lun in after.luns}
+        self._serving.check(after)
         disruptive = before.chap != after.chap or any(kept.get(lun.lun) != lun for lun in before.luns)
         if disruptive and not force:
             self._serving.require_idle(before, "change the credentials or LUNs of")

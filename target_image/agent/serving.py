@@ -58,6 +58,10 @@ class Serving:
             raise
         self._note(export.id, condition)
 
+    def check(self, export: ExportRecord) -> None:
+        """Raise Invalid or NotSupported for what the engine can never serve."""
+        self._engine.check(self._target(export, self._volumes(export)))
+
     def withdraw(self, export: ExportRecord) -> None:
         """Take it down, with its sessions. Raises EngineFailed."""
         self._engine.remove(self._target(export, self._volumes(export)))

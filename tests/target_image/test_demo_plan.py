@@ -142,6 +142,13 @@ def test_host_files_are_luns_from_five_up(tmp_path: Path) -> None:
     assert not any(file.read_only for file in files)
 
 
+@pytest.mark.parametrize("name", ["a,b.img", "a=b.img"])
+def test_a_name_that_tgt_would_cut_is_refused_at_the_start(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(1024))
+    with pytest.raises(SettingsError, match="rename it"):
+        planned(EXPORT_HOST_PATHS=f"{tmp_path}/*.img")
+
+
 @contextmanager
 def as_the_containers_user() -> Iterator[None]:
     """Root may write anything, so somebody else has to look."""

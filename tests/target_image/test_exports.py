@@ -10,11 +10,12 @@ from target_image.agent import wire
 from target_image.agent.engines import EngineCapabilities
 from target_image.agent.errors import Invalid, NotSupported
 from target_image.agent.exports import check
+from target_image.agent.settings import MIB
 from target_image.client import ApiProblem, TargetClient
 from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.agent import Agent
-from tests.target_image.conftest import MakeAgent, export_spec, volume_spec
+from tests.target_image.conftest import MakeAgent, MakeService, export_spec, volume_spec
 from tests.target_image.test_volumes import refused
 from tests.waiting import eventually
 
@@ -144,6 +145,21 @@ class TestOverTheApi:
             told += Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
         assert OLD not in told
         assert NEW not in told
+
+
+@pytest.mark.integration
+def test_what_the_engine_refuses_leaves_nothing_behind(make_service: MakeService, tmp_path: Path) -> None:
+    service = make_service()
+    for name in ("good", "b=d"):
+        (tmp_path / name).write_bytes(bytes(MIB))
+    service.volumes.adopt("good", tmp_path / "good", size_bytes=MIB)
+    service.volumes.adopt("bad", tmp_path / "b=d", size_bytes=MIB)
+    with pytest.raises(Invalid, match="rename"):
+        service.exports.ensure("new", export_spec("bad"))
+    made = service.exports.ensure("there", export_spec("good"))
+    with pytest.raises(Invalid, match="rename"):
+        service.exports.ensure("there", export_spec("bad"), "*")
+    assert service.exports.list() == [made.export]
 
 
 @pytest.mark.integration

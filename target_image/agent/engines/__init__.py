@@ -104,6 +104,9 @@ class Engine(Protocol):
     def portals(self, shard: int) -> list[str]:
         """host:port of a shard's portals."""
 
+    def check(self, target: TargetState) -> None:
+        """Raise Invalid or NotSupported for what it can never serve, before anything is promised. Asks nobody."""
+
     def apply(self, target: TargetState) -> None:
         """Make the target exactly this and read it back. Live sessions stay, whatever changed."""
 

@@ -110,6 +110,9 @@ class LioEngine:
 
     # -- targets ---------------------------------------------------------------------------------------
 
+    def check(self, target: TargetState) -> None:
+        check(target)
+
     def apply(self, target: TargetState) -> None:
         check(target)
         with self._attempt(f"serve target {target.iqn}"):

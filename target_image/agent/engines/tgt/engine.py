@@ -55,7 +55,8 @@ class TgtEngine:
             )
             for shard in range(settings.shards)
         ]
-        self._applied: dict[int, TargetState] = {}
+        self._applied: list[dict[int, TargetState]] = [{} for _ in self._daemons]
+        """By shard, then tid. A new tgtd has a new dict: who is still busy with the old one changes nothing in it."""
 
     # -- life cycle ------------------------------------------------------------------------------------
 
@@ -70,13 +71,13 @@ class TgtEngine:
     def stop(self) -> None:
         with ThreadPoolExecutor(len(self._daemons)) as pool:
             list(pool.map(Daemon.stop, self._daemons))
-        self._applied.clear()
+        self._applied = [{} for _ in self._daemons]
 
     def dead_shards(self) -> set[int]:
         return {daemon.shard for daemon in self._daemons if not daemon.alive()}
 
     def restart(self, shard: int) -> None:
-        self._applied = {tid: target for tid, target in self._applied.items() if target.shard != shard}
+        self._applied[shard] = {}
         self._daemons[shard].start()
 
     def ready(self) -> bool:
@@ -89,21 +90,27 @@ class TgtEngine:
 
     # -- targets ---------------------------------------------------------------------------------------
 
+    def check(self, target: TargetState) -> None:
+        for lun in target.luns:
+            if "," in lun.path or "=" in lun.path:
+                raise Invalid(f"tgt cannot serve {lun.path}: rename it, a path may hold no comma or equals sign")
+
     def apply(self, target: TargetState) -> None:
-        _check(target)
-        known = self._applied.pop(target.tid, None)
+        self.check(target)
+        applied = self._shard(target)
+        known = applied.pop(target.tid, None)
         if known == target:
-            self._applied[target.tid] = target
+            applied[target.tid] = target
             return
         if known is not None:
             self._send_all(target, plan.change(plan.Observed.of(known), target))
         else:
             self._create(target)
         self._read_back(target)
-        self._applied[target.tid] = target
+        applied[target.tid] = target
 
     def remove(self, target: TargetState) -> None:
-        self._applied.pop(target.tid, None)
+        self._shard(target).pop(target.tid, None)
         gone = frozenset({Code.NO_TARGET})
         deadline = time.monotonic() + END_SESSIONS_TIMEOUT_S
         self._send(target, Request(Mode.TARGET, Op.UPDATE, target.tid, text="state=offline", tolerated=gone))
@@ -140,7 +147,7 @@ class TgtEngine:
                 target for target in targets if target.shard == shard and not _is(shown.get(target.tid), target)
             ]
         for target in differing:
-            self._applied.pop(target.tid, None)
+            self._shard(target).pop(target.tid, None)
         return differing
 
     # -- sessions --------------------------------------------------------------------------------------
@@ -177,12 +184,17 @@ class TgtEngine:
             return [replace(each, initiator=show.NAMELESS, addresses=()) for each in live]
         return live
 
-    def _send(self, target: TargetState, request: Request) -> str:
+    def _shard(self, target: TargetState) -> dict[int, TargetState]:
+        """What is known to be applied in the target's shard. Raises EngineFailed where there is no such shard."""
         if target.shard >= len(self._daemons):
             raise EngineFailed(
                 f"target {target.iqn} belongs to shard {target.shard}, and there are {len(self._daemons)}: "
                 "a volume keeps its shard, so start with at least as many --shards as before"
             )
+        return self._applied[target.shard]
+
+    def _send(self, target: TargetState, request: Request) -> str:
+        self._shard(target)
         return self._daemons[target.shard].socket.send(request)
 
     def _create(self, target: TargetState) -> None:
@@ -252,12 +264,6 @@ def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
     )
     observed = plan.Observed.shown(shown)
     return luns_match and observed.acls == plan.acls(target) and observed.accounts == plan.accounts(target.chap)
-
-
-def _check(target: TargetState) -> None:
-    for lun in target.luns:
-        if "," in lun.path or "=" in lun.path:
-            raise Invalid(f"tgt cannot serve {lun.path}: rename it, a path may hold neither a comma nor an equals sign")
 
 
 def _sessions(iqn: str, connections: Sequence[show.ShownConnection]) -> list[LiveSession]:
