@@ -63,6 +63,8 @@ class Supervisor:
         self.failure: AgentError | None = None
         """Why the engine could not be started at all; the agent ends then."""
         self.restarts = 0
+        self._empty: set[int] = set()
+        """Shards that were started again and not yet replayed and opened."""
 
     def start(self) -> None:
         self._thread.start()
@@ -129,17 +131,25 @@ class Supervisor:
             log.exception("the watch failed; it goes on")
 
     def _restart_dead_shards(self) -> None:
+        """Start them again, replay all that are empty, then serve. What fails here is taken up in the next round."""
         for shard in sorted(self._engine.dead_shards()):
             log.error("tgtd died: it is started again", shard=shard)
             self.restarts += 1
-            exports = [export for export in self._ledger.exports() if export.shard == shard]
             self.serving.clear()
-            self._serving.forget_shard(exports)
+            self._empty.add(shard)
+            self._serving.forget_shard(self._exports_of(shard))
             self._engine.restart(shard)
-            self._replay(exports)
-            self._engine.open()
-            self.serving.set()
-            log.info("serving again", shard=shard, exports=len(exports))
+        if not self._empty:
+            return
+        for shard in sorted(self._empty):
+            self._replay(self._exports_of(shard))
+        self._engine.open()
+        log.info("serving again", shards=sorted(self._empty))
+        self._empty.clear()
+        self.serving.set()
+
+    def _exports_of(self, shard: int) -> list[ExportRecord]:
+        return [export for export in self._ledger.exports() if export.shard == shard]
 
     def _needs_work(self, export: ExportRecord) -> bool:
         settled = self._serving.phase(export) in (wire.Phase.READY, wire.Phase.OFFLINE)

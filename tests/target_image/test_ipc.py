@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,6 +155,27 @@ def test_a_new_daemon_ends_the_one_before_it(daemon: Daemon, tmp_path: Path) -> 
         assert successor.ready()
     finally:
         successor.stop()
+
+
+STRANGER = """
+import sys
+from pathlib import Path
+from target_image.agent.engines.tgt.daemon import Daemon
+from target_image.agent.errors import EngineFailed
+try:
+    Daemon(0, Path(sys.argv[1]), ["127.0.0.1:1"], 5, 5).start()
+except EngineFailed as error:
+    print(error)
+"""
+
+
+@pytest.mark.integration
+def test_a_daemon_of_another_container_is_left_alone(daemon: Daemon, tmp_path: Path) -> None:
+    need("root")
+    argv = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", STRANGER, str(tmp_path)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert "--run-dir of its own" in done.stdout
+    assert daemon.ready()
 
 
 @pytest.mark.integration

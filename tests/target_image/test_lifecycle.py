@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -9,11 +10,13 @@ import time
 import pytest
 
 from target_image.agent import wire
+from target_image.agent.engines.tgt.engine import TgtEngine
+from target_image.agent.records import ExportRecord
 from target_image.client import ApiProblem
 from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.agent import Agent
-from tests.target_image.conftest import MakeAgent, export_spec, volume_spec
+from tests.target_image.conftest import MakeAgent, MakeService, export_spec, volume_spec
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -59,6 +62,31 @@ def test_a_killed_tgtd_is_started_again_with_everything(agent: Agent) -> None:
     for id in ("one", "two"):
         assert initiator.can_log_in(agent.login(id, id, PASSWORD))
         assert not initiator.can_log_in(agent.login(id))
+
+
+def test_a_replay_that_fails_is_begun_again(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the new tgtd would stay offline, alive and empty, until somebody restarts the agent."""
+    need("iscsi-ls")
+    service = make_service()
+    for id in ("one", "two"):
+        service.volumes.ensure(id, volume_spec())
+        service.exports.ensure(id, export_spec(id))
+    failures = iter([True])
+    finish = service.exports.finish
+
+    def finish_later(record: ExportRecord, *, replay: bool = False) -> None:
+        if next(failures, False):
+            raise OSError(errno.EIO, "a disk of the ledger that hiccups")
+        finish(record, replay=replay)
+
+    monkeypatch.setattr(service.exports, "finish", finish_later)
+    engine = service.engine
+    assert isinstance(engine, TgtEngine)
+    engine._daemons[0].kill()
+    eventually(lambda: service.supervisor.restarts == 1 and service.ready(), "it serves again")
+    for id in ("one", "two"):
+        login = initiator.Login(engine.portals(0)[0], f"iqn.2026-11.io.lundock:{id}")
+        assert initiator.can_log_in(login)
 
 
 def test_a_session_survives_the_death_of_tgtd(agent: Agent) -> None:

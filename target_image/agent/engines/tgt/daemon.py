@@ -138,6 +138,10 @@ class Daemon:
         pid = self.socket.peer_pid()
         if pid is None:
             return
+        if pid == 0:  # kill(0) would be meant for ourselves
+            raise EngineFailed(
+                f"a tgtd of another container serves on {self._run_dir}: give each agent a --run-dir of its own"
+            )
         log.warning("a tgtd of an earlier agent is killed", shard=self.shard, pid=pid)
         os.kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + STOP_TIMEOUT_S

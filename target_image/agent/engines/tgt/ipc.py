@@ -148,7 +148,7 @@ class ManagementSocket:
         return body.rstrip(b"\0").decode(errors="replace")
 
     def peer_pid(self) -> int | None:
-        """The process that listens, or None (SO_PEERCRED, unix(7))."""
+        """The process that listens, or None (SO_PEERCRED, unix(7)); 0 is one that this PID namespace does not see."""
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(self._timeout_s)
