@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from http import HTTPMethod
 
 import structlog
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from target_image.agent.errors import AgentError
+from target_image.agent.errors import AgentError, NotFound
 from target_image.agent.service import Service
 
 log = structlog.get_logger()
@@ -32,7 +33,10 @@ class Metrics:
         self.registry.register(_ServiceCollector(service))
 
     def observe(self, method: str, path: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, path, str(status)).observe(seconds)
+        """`path` is a route's. A method is whatever word a stranger sends, so only known ones are told apart."""
+        self._requests.labels(method if method in HTTPMethod.__members__ else "other", path, str(status)).observe(
+            seconds
+        )
 
 
 class _ServiceCollector(Collector):
@@ -45,14 +49,13 @@ class _ServiceCollector(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        yield from self._capacity()
         yield _gauge("ready", "1 when everything promised is served.", self._service.ready())
         yield CounterMetricFamily(
             "lundock_target_engine_restarts",
             "How often a dead tgtd was started again.",
             self._service.supervisor.restarts,
         )
-        for part in (self._images, self._exports):
+        for part in (self._capacity, self._images, self._exports):
             try:
                 yield from part()
             except AgentError as error:  # one part that is down must not hide the others
@@ -89,13 +92,19 @@ class _ServiceCollector(Collector):
             if not export.sessions:
                 continue
             sessions.add_metric([export.id], export.sessions)
-            for lun, (bytes_read, bytes_written) in self._service.exports.session_bytes(export.id).items():
+            for lun, (bytes_read, bytes_written) in self._bytes(export.id).items():
                 read.add_metric([export.id, str(lun)], bytes_read)
                 written.add_metric([export.id, str(lun)], bytes_written)
         exports = GaugeMetricFamily("lundock_target_exports", "Exports by phase.", labels=["phase"])
         for phase, count in phases.items():
             exports.add_metric([phase], count)
         return exports, sessions, read, written
+
+    def _bytes(self, export_id: str) -> dict[int, tuple[int, int]]:
+        try:
+            return self._service.exports.session_bytes(export_id)
+        except NotFound:  # deleted a moment ago
+            return {}
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

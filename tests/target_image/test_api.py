@@ -7,6 +7,7 @@ import json
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from target_image.agent import wire
 from target_image.agent.errors import SettingsError
 from target_image.agent.settings import Settings
 from target_image.client import ApiProblem, TargetClient
+from tests.capabilities import need
+from tests.target_image import image_server, initiator
 from tests.target_image.agent import Agent
 from tests.target_image.conftest import MakeAgent, export_spec, volume_spec
 from tests.waiting import eventually
@@ -167,18 +170,56 @@ def test_tls_with_a_renewed_certificate(make_agent: MakeAgent, tmp_path: Path) -
 
 
 def test_health_and_metrics(make_agent: MakeAgent, session: requests.Session) -> None:
-    agent = make_agent().start()
-    with agent.client() as client:
+    need("qemu-iscsi")
+    agent = make_agent("--image-hosts", "127.0.0.0/8").start()
+    metrics_url = f"http://127.0.0.1:{agent.api_port + 2}/metrics"
+    with agent.client() as client, image_server.running() as images:
         client.ensure_volume("disk", volume_spec())
         client.ensure_export("disk", export_spec("disk"))
+        images.add("/a.img", bytes(2**20), hold=(hold := threading.Event()))
+        client.put_image("a", wire.ImageSpec(urls=[images.url("/a.img")], digest="sha256:" + "0" * 64))
+        eventually(lambda: _image_bytes(client, "a") > 0, "half of the image is there")
+        session.request("NONSENSE", f"{agent.url}/v1/volumes", timeout=30)
+        with initiator.Session(agent.login("disk")) as disk:
+            disk.write(0, 2**20, pattern=1)
+            metrics = session.get(metrics_url, timeout=30).text
+        hold.set()
     for port in (agent.api_port, agent.api_port + 1):
         for path in ("healthz", "readyz"):
             assert session.get(f"http://127.0.0.1:{port}/{path}", timeout=30).status_code == 200
-    metrics = session.get(f"http://127.0.0.1:{agent.api_port + 2}/metrics", timeout=30).text
-    assert "lundock_target_ready 1.0" in metrics
-    assert 'lundock_target_exports{phase="ready"} 1.0' in metrics
-    assert "lundock_target_promised_bytes 1.6777216e+07" in metrics
-    assert 'lundock_target_request_seconds_count{method="PUT",path="/v1/volumes/{id}",status="201"} 1.0' in metrics
+    for line in (
+        "lundock_target_ready 1.0",
+        'lundock_target_exports{phase="ready"} 1.0',
+        "lundock_target_promised_bytes 1.6777216e+07",
+        'lundock_target_request_seconds_count{method="PUT",path="/v1/volumes/{id}",status="201"} 1.0',
+        'lundock_target_sessions{export="disk"} 1.0',
+        'lundock_target_session_written_bytes{export="disk",lun="1"} 1.048576e+06',
+        'lundock_target_image_total_bytes{image="a"} 1.048576e+06',
+        "lundock_target_engine_restarts_total 0.0",
+    ):
+        assert line in metrics
+    assert 'lundock_target_image_done_bytes{image="a"} 5' in metrics
+    assert "lundock_target_free_bytes " in metrics
+    assert "NONSENSE" not in metrics  # or a stranger could fill the memory with words
+
+
+def _image_bytes(client: TargetClient, name: str) -> int:
+    image = client.get_image(name)
+    return 0 if image is None else image.bytes_done
+
+
+def test_the_examples_of_the_document_are_requests_that_it_takes(agent: Agent, session: requests.Session) -> None:
+    document = session.get(f"{agent.url}/openapi.json", timeout=30).json()
+    assert document["openapi"] == "3.1.0"
+    models = {"volumes": wire.VolumeSpec, "exports": wire.ExportSpec, "images": wire.ImageSpec}
+    seen = set()
+    for path, operations in document["paths"].items():
+        if "requestBody" in operations.get("put", {}):
+            kind = path.split("/")[2]
+            for example in operations["put"]["requestBody"]["content"]["application/json"]["examples"].values():
+                models[kind].model_validate(example["value"])
+                seen.add(kind)
+    assert seen == set(models)
 
 
 def test_logs_are_json_with_the_request_id(agent: Agent, session: requests.Session) -> None:
