@@ -15,7 +15,7 @@ from pathlib import Path
 
 from target_image.agent.errors import Conflict, LedgerError
 from target_image.agent.ledger import Ledger
-from target_image.agent.stores.sparse_file import SparseFileStore
+from target_image.agent.stores.sparse_file import SparseFileStore, sync
 
 FOLDERS = ("volumes", "trash")
 
@@ -39,6 +39,7 @@ def backup(data_dir: Path, folder: Path) -> int:
         ):
             source.backup(target)
         (folder / "ledger.sqlite").chmod(0o600)
+        sync(folder)
     finally:
         ledger.close()
     return copied
@@ -62,7 +63,9 @@ def restore(folder: Path, data_dir: Path) -> int:
         copied = _copy_volumes(ledger, folder, data_dir)
     finally:
         ledger.close()
+    sync(incoming)
     incoming.rename(data_dir / "ledger.sqlite")
+    sync(data_dir)
     for leftover in data_dir.glob("ledger.sqlite.*"):
         leftover.unlink()
     return copied
@@ -77,7 +80,8 @@ def _copy_volumes(ledger: Ledger, source: Path, target: Path) -> int:
         for name in FOLDERS:
             file = source / name / f"{volume.id}.raw"
             if file.exists():
-                store.fill(volume.id, file, volume.size_bytes, thin=volume.thin, progress=lambda _: None)
+                # As long as it is: one that was cut short must not look whole afterwards.
+                store.fill(volume.id, file, 0, thin=volume.thin, progress=lambda _: None)
                 copied += 1
                 break
         if volume.trashed_at is not None:

@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Set as AbstractSet
 from pathlib import Path
+
+from target_image.agent.stores.sparse_file import sync
 
 
 class ImageFiles:
@@ -37,14 +38,9 @@ class ImageFiles:
 
     def publish(self, key: str) -> None:
         """Give the finished output its name, durably."""
-        with self.output(key).open("rb") as file:
-            os.fsync(file.fileno())
+        sync(self.output(key))
         self.output(key).rename(self.raw(key))
-        folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync(self.folder)
 
     def remove(self, key: str) -> None:
         for path in self.folder.glob(f"{key}.*"):

@@ -91,6 +91,17 @@ def test_a_backup_stays_sparse(tmp_path: Path) -> None:
     assert sorted(path.name for path in again.glob("ledger*")) == ["ledger.sqlite"]
 
 
+def test_a_volume_that_was_cut_short_stays_so(tmp_path: Path) -> None:
+    """Filled up with zeros, the restored target would serve it as if nothing were wrong."""
+    data, folder, again = tmp_path / "data", tmp_path / "backup", tmp_path / "again"
+    ledger_with_a_volume(data)
+    with (data / "volumes" / "disk.raw").open("r+b") as file:
+        file.truncate(1000)
+    backup.backup(data, folder)
+    backup.restore(folder, again)
+    assert (again / "volumes" / "disk.raw").stat().st_size == 1000
+
+
 def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     Ledger(path).close()

@@ -78,7 +78,7 @@ class SparseFileStore:
         with _explained(f"delete volume {id}"):
             for path in (self._part(id), self.path(id), self._trash / f"{id}.raw"):
                 path.unlink(missing_ok=True)
-            _sync(self._volumes)
+            sync(self._volumes)
 
     def trash(self, id: str) -> None:
         self._move(self.path(id), self._trash / f"{id}.raw")
@@ -147,14 +147,14 @@ class SparseFileStore:
             finally:
                 os.close(file)
             part.rename(self.path(id))
-            _sync(self._volumes)
+            sync(self._volumes)
 
     def _move(self, source: Path, target: Path) -> None:
         with _explained(f"move {source} to {target}"):
             if source.exists():
                 source.rename(target)
-                _sync(source.parent)
-                _sync(target.parent)
+                sync(source.parent)
+                sync(target.parent)
 
     def _can_reflink(self) -> bool:
         with _explained(f"try the file system of {self._volumes}"):
@@ -245,8 +245,9 @@ def _set_size(file: int, size_bytes: int, *, thin: bool) -> None:
         os.posix_fallocate(file, 0, size_bytes)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
