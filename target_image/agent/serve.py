@@ -70,7 +70,10 @@ def configure_logs(settings: Settings) -> None:
     ]
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if settings.log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(),
+            exception_formatter=structlog.dev.plain_traceback,  # rich's would print local variables: passwords
+        )
     level = getattr(logging, settings.log_level.upper())
     structlog.configure(
         processors=[*common, renderer],
