@@ -11,7 +11,7 @@ import structlog
 
 from target_image.agent import naming, wire
 from target_image.agent.engines import BackingLun, Engine, LiveSession, TargetState
-from target_image.agent.errors import EngineFailed, InUse, StartGrace
+from target_image.agent.errors import EngineFailed, InUse, Invalid, StartGrace
 from target_image.agent.ledger import Ledger
 from target_image.agent.records import ExportRecord, VolumeRecord
 from target_image.agent.settings import Settings
@@ -41,7 +41,8 @@ class Serving:
     def serve(self, export: ExportRecord, *, replay: bool = False) -> None:
         """Make the engine serve it, or take it down where a backing file is bad.
 
-        `replay` starts the grace time, in which initiators come back. Raises EngineFailed.
+        `replay` starts the grace time, in which initiators come back. Raises EngineFailed, or Invalid for what an
+        earlier agent promised and this engine does not serve.
         """
         if replay:
             self._replayed_at[export.id] = time.monotonic()
@@ -53,7 +54,7 @@ class Serving:
                 self._engine.apply(target)
             else:
                 self._engine.remove(target)
-        except EngineFailed as error:
+        except (EngineFailed, Invalid) as error:
             self._note(export.id, wire.Condition(code=error.code, detail=error.detail))
             raise
         self._note(export.id, condition)

@@ -137,6 +137,13 @@ class TestOverTheApi:
         assert made.access.networks == ["127.0.0.1"]
         assert initiator.can_log_in(agent.login("disk"))
 
+    @pytest.mark.parametrize("network", ["::1", "fd00::/8", "0.0.0.0/1"])
+    def test_a_network_that_tgt_would_mix_up_is_refused(self, client: TargetClient, network: str) -> None:
+        """tgt compares addresses without their families: an IPv4 initiator passed for the IPv6 one before it (seen)."""
+        with refused("not-supported"):
+            client.ensure_export("disk", export_spec("disk", access={"networks": [network]}))
+        assert client.list_exports() == []
+
     def test_no_password_is_ever_told(self, agent: Agent, client: TargetClient) -> None:
         both = {**chap(OLD), "mutual_username": "target", "mutual_password": NEW}
         client.ensure_export("disk", export_spec("disk", chap=both))

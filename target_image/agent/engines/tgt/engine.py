@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 import structlog
 
@@ -19,12 +20,13 @@ from target_image.agent.engines import EngineCapabilities, LiveSession, TargetSt
 from target_image.agent.engines.tgt import plan, show
 from target_image.agent.engines.tgt.daemon import POLL_S, Daemon
 from target_image.agent.engines.tgt.ipc import ANY_TID, Code, Mode, Op, Request, TgtRefused
-from target_image.agent.errors import EngineDown, EngineFailed, Invalid
+from target_image.agent.errors import EngineDown, EngineFailed, Invalid, NotSupported
 from target_image.agent.settings import Settings
 
 log = structlog.get_logger()
 
 END_SESSIONS_TIMEOUT_S = 5.0
+UNSPECIFIED = IPv4Address(0)
 SHOW_ALL_ABOVE = 16
 """From this many targets on, one `show` of everything tells cheaply which of them have sessions at all."""
 
@@ -94,6 +96,17 @@ class TgtEngine:
         for lun in target.luns:
             if "," in lun.path or "=" in lun.path:
                 raise Invalid(f"tgt cannot serve {lun.path}: rename it, a path may hold no comma or equals sign")
+        both = any(":" not in address for address in self._addresses)
+        for network in map(ip_network, target.networks):
+            if isinstance(network, IPv6Network) and both:
+                raise NotSupported(
+                    f"tgt cannot keep {network} to itself while it listens on IPv4 too: it takes an IPv4 initiator for "
+                    "the IPv6 one before it; name initiators, or start with IPv6 --iscsi-addresses only"
+                )
+            if isinstance(network, IPv4Network) and UNSPECIFIED in network:
+                raise NotSupported(
+                    f"tgt takes every IPv6 initiator for 0.0.0.0, which is in {network}: name smaller networks"
+                )
 
     def apply(self, target: TargetState) -> None:
         self.check(target)
