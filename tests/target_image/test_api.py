@@ -203,6 +203,15 @@ def test_health_and_metrics(make_agent: MakeAgent, session: requests.Session) ->
     assert "NONSENSE" not in metrics  # or a stranger could fill the memory with words
 
 
+def test_the_page_can_be_left_out(make_agent: MakeAgent, session: requests.Session) -> None:
+    page = "http://127.0.0.1:{}/"
+    shown, hidden = make_agent(name="shown").start(), make_agent("--no-page", name="hidden").start()
+    assert "Lundock" in session.get(page.format(shown.api_port + 1), timeout=30).text
+    answer = session.get(page.format(hidden.api_port + 1), timeout=30)
+    assert (answer.status_code, "Lundock" in answer.text) == (404, False)
+    assert session.get(page.format(hidden.api_port + 1) + "healthz", timeout=30).status_code == 200
+
+
 def _image_bytes(client: TargetClient, name: str) -> int:
     image = client.get_image(name)
     return 0 if image is None else image.bytes_done

@@ -5,13 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 import time
+from dataclasses import replace
 
 import pytest
 
-from target_image.agent import wire
+from target_image.agent import addresses, wire
+from target_image.agent.engines.lio import host
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.records import ExportRecord
+from target_image.agent.service import Service
+from target_image.agent.settings import Settings
 from target_image.client import ApiProblem
 from tests.capabilities import need
 from tests.target_image import initiator
@@ -111,6 +117,45 @@ def test_sigterm_ends_in_time_with_a_live_session(agent: Agent) -> None:
         assert agent.stop() == 0
         assert time.monotonic() - began < 5, "`docker stop` would have lost its patience soon"
     assert not _runs(tgtd)
+
+
+def test_it_serves_over_ipv6(settings: Settings) -> None:
+    need("tgtd", "iscsi-ls", "qemu-iscsi")
+    if not addresses.usable("::1"):
+        pytest.skip("this machine has no IPv6")
+    service = Service(replace(settings, iscsi_addresses=("::1",)))
+    service.start()
+    try:
+        eventually(service.ready, "it serves")
+        service.volumes.ensure("disk", volume_spec())
+        made = service.exports.ensure("disk", export_spec("disk", access={"networks": ["::1"]})).export
+        service.exports.ensure("other", export_spec("disk", access={"networks": ["2001:db8::/32"]}))
+        portal = f"[::1]:{settings.iscsi_port}"
+        assert made.portals == [portal]
+        assert initiator.discover(portal) == {made.iqn}
+        with initiator.Session(initiator.Login(portal, made.iqn)) as session:
+            session.write(0, 4096, pattern=6)
+            assert [live.addresses for live in service.exports.sessions()] == [["::1"]]
+        assert not initiator.can_log_in(initiator.Login(portal, "iqn.2026-11.io.lundock:other"))
+    finally:
+        service.stop()
+
+
+def test_without_lio_the_agent_says_what_is_missing(make_agent: MakeAgent) -> None:
+    need("root")
+    if host.LIO.is_dir():
+        pytest.skip("this machine has LIO; tests/guest tries it")
+    agent = make_agent("--engine", "lio").start(ready=False)
+    assert agent.wait() == 1
+    assert any(part in agent.log.read_text() for part in (str(host.CONFIGFS), "modprobe target_core_mod"))
+    assert "Traceback" not in agent.log.read_text()
+
+
+def test_lio_without_its_rights_says_so() -> None:
+    need("root")
+    script = "import os; from target_image.agent.engines.lio import host; os.seteuid(65532); print(host.missing())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.startswith("root (run the container with")
 
 
 def test_a_port_in_use_is_told_and_ends_the_agent(make_agent: MakeAgent) -> None:
