@@ -61,7 +61,7 @@ def hosts(entries: Mapping[str, Entry]) -> set[str]:
 
 
 def from_url(text: str) -> wire.ImageSpec:
-    """`url#sha256:digest` as an image; its format is told by the name's end. Raises SettingsError."""
+    """`url#sha256:digest` as an image. Its format is a guess, which its content settles later. Raises SettingsError."""
     url, hash_mark, digest = text.partition("#")
     try:
         Everywhere().check_url(url)
@@ -78,7 +78,7 @@ def from_url(text: str) -> wire.ImageSpec:
 
 
 def _format_of(url: str) -> wire.ImageFormat:
-    """By the file name's end, without .gz and .xz. `.img` is qcow2 or raw: `convert` looks at the content."""
+    """By the file name's end, without .gz and .xz; `.img` may be anything."""
     name = PurePosixPath(urlsplit(url).path.lower())
     if name.suffix in (".gz", ".xz"):
         name = name.with_suffix("")

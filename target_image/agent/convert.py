@@ -62,6 +62,12 @@ def unpack(packed: Path, packing: str, output: Path, bounds: Bounds, progress: P
         raise ImageFailed(f"the image is not a whole .{packing} file: {error}") from error
 
 
+def format_of(image: Path) -> ImageFormat:
+    """What an image that somebody vouches for is, by its first bytes."""
+    with image.open("rb") as file:
+        return ImageFormat.QCOW2 if file.read(len(qcow2.MAGIC)) == qcow2.MAGIC else ImageFormat.RAW
+
+
 def to_raw(image: Path, format: ImageFormat, output: Path, bounds: Bounds, stopping: Stopping = lambda: False) -> int:
     """Make `output` the image as a sparse raw disk of so many bytes; `image` may be moved.
 

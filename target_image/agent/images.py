@@ -55,6 +55,8 @@ class Source:
     key: str
     spec: wire.ImageSpec | None
     policy: Policy
+    by_content: bool = False
+    """Whether its content says what it is: the name of a URL often does not (Ubuntu's and CirrOS' .img are qcow2)."""
 
 
 @dataclass
@@ -95,6 +97,7 @@ class Images:
         except ValueError as error:
             raise SettingsError(f"--image-hosts: {error}: give host names, *.domains or networks") from error
         self._known = {name: entry.spec for name, entry in known.items()}
+        self._by_content: set[str] = set()
         self._demo_disk = settings.share_dir / "demo.img.gz"
         self._stand_ins: set[str] = set()
         self._jobs: dict[str, Job] = {}
@@ -217,8 +220,9 @@ class Images:
         _log.warning("the demo disk stands in for an image", image=name, until="the next start")
 
     def know(self, name: str, spec: wire.ImageSpec) -> None:
-        """Before `start`: add an image that the operator named, as trusted as the catalogue."""
+        """Before `start`: add an image that the operator named by its URL, as trusted as the catalogue."""
         self._known[name] = spec
+        self._by_content.add(name)
 
     # -- how -------------------------------------------------------------------------------------------
 
@@ -226,7 +230,7 @@ class Images:
         if name == DEMO:
             return Source(self._demo_key(), None, Everywhere())
         if name in self._known:
-            return Source(_key(self._known[name]), self._known[name], Everywhere())
+            return Source(_key(self._known[name]), self._known[name], Everywhere(), name in self._by_content)
         spec = self._ledger.image(name)
         if spec is not None:
             return Source(_key(spec), spec, self._allowed)
@@ -339,7 +343,8 @@ class Images:
                     convert.unpack(fetched, packing, work, bounds, progress, self._stopping.is_set)
                     fetched.unlink()
                     fetched = work
-                convert.to_raw(fetched, source.spec.format, output, bounds, self._stopping.is_set)
+                format = convert.format_of(fetched) if source.by_content else source.spec.format
+                convert.to_raw(fetched, format, output, bounds, self._stopping.is_set)
                 fetched.unlink(missing_ok=True)
             self._files.publish(source.key)
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from target_image.agent.demo import Demo
 from target_image.agent.demo_plan import plan
 from target_image.agent.service import Service
 from target_image.agent.settings import Settings
+from tests.capabilities import need
 from tests.target_image import image_server
 from tests.target_image.conftest import MakeService
 from tests.target_image.image_server import ImageServer
@@ -81,6 +83,22 @@ def test_an_image_by_url(make_service: MakeService, server: ImageServer) -> None
     assert size_bytes(login(service), 2) == 2 * MIB
     assert first_bytes(service, 2) == 2
     assert "Product:VOLUME" in inquiry(login(service), 2)
+
+
+def test_an_image_by_url_that_does_not_say_it_is_qcow2(
+    make_service: MakeService, server: ImageServer, tmp_path: Path
+) -> None:
+    """As CirrOS' and Ubuntu's are named: the 2017 demo served such bytes as they were, and nothing booted."""
+    need("qemu-img")
+    (tmp_path / "raw").write_bytes(IMAGE)
+    argv = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(tmp_path / "raw"), str(tmp_path / "qcow2")]
+    subprocess.run(argv, check=True, timeout=60)
+    content = (tmp_path / "qcow2").read_bytes()
+    service = make_service()
+    served(service, IMAGES=f"{server.add('/a.img', content)}#sha256:{hashlib.sha256(content).hexdigest()}")
+    assert "Product:VOLUME" in inquiry(login(service), 2)
+    assert size_bytes(login(service), 2) == 2 * MIB
+    assert first_bytes(service, 2) == 2
 
 
 def test_the_others_are_served_while_an_image_is_on_its_way(make_service: MakeService, server: ImageServer) -> None:
