@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cluster import images
+from cluster.places import REPOSITORY
 from tests.capabilities import need
+from tests.ports import free_ports
 from tests.target_image.console import boot_to_login
 from tests.target_image.initiator import Login, Session, discover, inquiry, size_bytes
 from tests.waiting import eventually
@@ -40,10 +45,13 @@ def image() -> str:
 
 
 class Container:
-    def __init__(self, image: str, options: tuple[str, ...], command: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, image: str, options: tuple[str, ...], command: tuple[str, ...] = (), iscsi_port: int | str = ""
+    ) -> None:
+        """Published on loopback: iSCSI on `iscsi_port`, or on any free one."""
         self.name = f"lundock-test-{uuid.uuid4().hex[:8]}"
         docker(
-            *("run", "-d", "--name", self.name, "-p", "127.0.0.1::3260", "-p", "127.0.0.1::8080"),
+            *("run", "-d", "--name", self.name, "-p", f"127.0.0.1:{iscsi_port}:3260", "-p", "127.0.0.1::8080"),
             *(*options, image, *command),
         )
 
@@ -96,7 +104,10 @@ def run(image: str) -> Iterator[Run]:
 @pytest.fixture(scope="module")
 def confined(image: str) -> Iterator[Container]:
     """One container that the tests share which only look at it."""
-    container = Container(image, ("--sysctl", "net.ipv6.conf.all.disable_ipv6=0", *CONFINED, *OFFLINE))
+    port = free_ports()
+    portal = ("-e", f"PORTAL=127.0.0.1:{port}")
+    options = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=0", *CONFINED, *OFFLINE, *portal)
+    container = Container(image, options, iscsi_port=port)
     try:
         yield container.serves()
     finally:
@@ -117,18 +128,30 @@ def test_it_serves_four_luns_without_any_privilege(confined: Container) -> None:
     assert [image["stand_in"] for image in json.loads(told) if image["name"].startswith("image-")] == [True]
 
 
-def test_the_command_of_2017_reaches_a_login_prompt(confined: Container) -> None:
-    need("qemu", "qemu-iscsi")
-    drive = f"file=iscsi://{confined.login.portal}/{IQN}/2"
-    console = boot_to_login(["qemu-system-x86_64", "-snapshot", "-nographic", "-drive", drive])
+def test_the_commands_that_it_prints_work_as_they_are(confined: Container) -> None:
+    need("qemu", "qemu-iscsi", "iscsi-ls", "virt-xml-validate")
+    lines = [line.strip() for line in confined.logs().splitlines()]
+    commands = {line.split()[0]: shlex.split(line) for line in lines if "iscsi" in line and not line.startswith("LUN")}
+    assert f"Target:{IQN}" in subprocess.run(commands["iscsi-ls"], capture_output=True, text=True, check=True).stdout
+    console = boot_to_login(commands["qemu-system-x86_64"])  # the command of 2017
     assert "booted from this one" in console
+    virsh = ["virsh", "-c", "test:///default", *(word.replace("VM", "test") for word in commands["virsh"][1:])]
+    told = subprocess.run([*virsh, "--print-xml"], capture_output=True, text=True, timeout=60, check=True).stdout
+    host, _, port = confined.login.portal.rpartition(":")
+    assert f"<host name='{host}' port='{port}'/>" in told
+    assert commands["iscsiadm"][-2:] == ["--portal", confined.login.portal]  # the guest's tests have an iscsiadm
 
 
-def test_docker_stop_ends_it_cleanly_and_in_time(run: Run) -> None:
+def test_docker_stop_ends_it_cleanly_and_in_time_and_its_data_goes_with_it(run: Run) -> None:
     container = run(*OFFLINE).serves()
-    with Session(container.login, 1):
+    with Session(container.login, 1) as session:
+        session.write(0, 4096, pattern=0x5A)
         docker("stop", "--time", "5", container.name)  # Docker kills what takes longer: exit code 137
     assert container.inspect()["State"]["ExitCode"] == 0
+    [mount] = container.inspect()["Mounts"]
+    assert (mount["Type"], mount["Destination"]) == ("volume", "/var/lib/lundock")
+    container.remove()
+    assert docker("volume", "inspect", mount["Name"], check=False).returncode != 0
 
 
 def test_docker_calls_it_healthy(confined: Container) -> None:
@@ -194,3 +217,29 @@ def test_the_image_says_what_it_carries(image: str) -> None:
 def test_no_certificate_of_the_build_host_stays(image: str) -> None:
     script = "ls /usr/local/share/ca-certificates | wc -l"
     assert docker("run", "--rm", "--entrypoint", "sh", image, "-c", script).stdout.strip() == "0"
+
+
+def test_it_stays_small(image: str) -> None:
+    """README.md states 121 MB on top of the base; the Perl of a whole tgt package, say, is 50 more."""
+    own, base = (json.loads(docker("inspect", name).stdout)[0]["Size"] for name in (image, images.BASE))
+    assert own - base < 140 * 10**6
+
+
+def test_the_compose_file_is_a_target_that_serves(run: Run) -> None:
+    """What Compose would make of it, by `docker run`: Debian's Docker comes without Compose."""
+    service = yaml.safe_load((REPOSITORY / "target_image" / "docker-compose.yaml").read_text())["services"]["target"]
+    environment = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", text) for name, text in service["environment"].items()}
+    environment["IMAGES"] = OFFLINE[1].partition("=")[2]
+    options = [word for name, text in environment.items() for word in ("-e", f"{name}={text}")]
+    options += ["--read-only"] if service["read_only"] else []
+    for flag, key in (("--tmpfs", "tmpfs"), ("--cap-drop", "cap_drop"), ("--security-opt", "security_opt")):
+        options += [word for text in service[key] for word in (flag, text)]
+    volume = f"lundock-test-{uuid.uuid4().hex[:8]}"
+    [(_, folder)] = [text.split(":") for text in service["volumes"]]
+    try:
+        container = run(*options, "-v", f"{volume}:{folder}").serves()
+        assert [text.rpartition(":")[2] for text in service["ports"]] == ["3260", "8080"]
+        assert discover(container.login.portal) == {IQN}
+        container.remove()
+    finally:
+        docker("volume", "rm", "-f", volume)
