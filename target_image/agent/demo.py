@@ -6,11 +6,13 @@ seconds is replaced by the demo disk until the next start, so that the 2017 comm
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -112,17 +114,26 @@ class Demo:
             self._stopping.wait(POLL_S)
 
     def _prepare(self) -> None:
-        """Clear away what an earlier start with kept data left and this one does not want: stand-ins, another IQN."""
+        """Clear away what an earlier start with kept data left and this one does not want.
+
+        Stand-ins, another IQN, and files of the host that are no longer named (which are only forgotten).
+        """
         volumes = self._service.ledger.volumes()
         found = (re.fullmatch(r"demo-([0-9a-f]{8})-.*", volume.id) for volume in volumes)
         self._tag = next((match[1] for match in found if match), secrets.token_hex(4))
         export = self._service.ledger.export(EXPORT_ID)
         ours = [volume for volume in volumes if volume.id.startswith(f"demo-{self._tag}-")]
-        stale = [volume.id for volume in ours if volume.stand_in or volume.state == "failed"]
+        planned = {self._volume_id(lun) for lun in self._plan.luns}
+        stale = [
+            volume.id
+            for volume in ours
+            if volume.stand_in or volume.state == "failed" or (volume.path is not None and volume.id not in planned)
+        ]
         if export is not None and (stale or export.iqn != self._plan.iqn):
             self._service.exports.remove(EXPORT_ID, force=True)
         for id in stale:
-            self._service.volumes.remove(id)
+            if not self._service.ledger.exports_of(id):  # or somebody else's export serves it
+                self._service.volumes.remove(id)
 
     def _converge(self) -> list[PlannedLun]:
         """One step towards the plan; what is still waiting for its image."""
@@ -204,5 +215,15 @@ class Demo:
         return None if chap is None else Credentials(chap.username, chap.password.get_secret_value())
 
     def _volume_id(self, planned: PlannedLun) -> str:
-        """With a tag of this data folder, since the SCSI identity comes from the id and two targets must differ."""
-        return f"demo-{self._tag}-{planned.name}"
+        """With a tag of this data folder, since the SCSI identity comes from the id and two targets must differ.
+
+        A host's file keeps its identity whatever its LUN is, and no other file gets it.
+        """
+        name = planned.name if planned.host_file is None else _host_name(planned.host_file.path)
+        return f"demo-{self._tag}-{name}"
+
+
+def _host_name(path: Path) -> str:
+    """The file's name as far as an id can hold it, and a digest of the whole path."""
+    readable = re.sub(r"[^a-z0-9]+", "-", path.name.lower())[:20].strip("-")
+    return "-".join(filter(None, ("host", readable, hashlib.sha256(str(path).encode()).hexdigest()[:8])))

@@ -216,3 +216,19 @@ def test_a_file_of_the_host(make_service: MakeService, tmp_path: Path) -> None:
     served(service)
     assert size_bytes(login(service), 5) is None
     assert file.read_bytes()[:4096] == b"\x5a" * 4096
+
+
+def test_a_file_of_the_host_keeps_its_identity_on_another_lun(make_service: MakeService, tmp_path: Path) -> None:
+    """Two disks that change places are not the same disk to a multipath, whatever their LUNs are."""
+    for name in ("one.img", "two.img"):
+        (tmp_path / name).write_bytes(bytes(4 * MIB))
+    service = make_service()
+    served(service, EXPORT_HOST_PATHS=f"{tmp_path}/one.img {tmp_path}/two.img")
+    one, two = (inquiry(login(service), lun, page=0x80) for lun in (5, 6))
+    assert one != two
+    service.stop()
+    service = make_service()
+    served(service, EXPORT_HOST_PATHS=f"{tmp_path}/two.img")
+    assert inquiry(login(service), 5, page=0x80) == two
+    assert [volume.id for volume in service.volumes.list() if "-host-one-" in volume.id] == []
+    assert (tmp_path / "one.img").exists()
