@@ -15,6 +15,7 @@ PYTEST = (
 )
 SHORT = (
     "says_who or named-one-way or read_only_lun_beside or session_is_ended or adopts or missing_file or chap_rotation"
+    " or survives_the_agents or api_says or mutual_chap_proves"
 )
 
 
