@@ -1,28 +1,32 @@
 """How fast is the way to the data? The shipped container against stock tgtd, the raw file and nbdkit.
 
-    python -m bench.datapath [IMAGE]
+    python -m bench.datapath [--rounds 5] [--image lundock/target]
 
 Each round measures every server in turn, so that a ratio compares what ran within seconds of each other. The
 disks' data is in the page cache: what is measured is the protocol's cost. QEMU's block layer (`qemu-img bench`) and
-libiscsi alone (`iscsi-perf`) are the initiators, as they are a VM's.
+libiscsi alone (`iscsi-perf`, which only reads) are the initiators, as they are a VM's. Flushes are counted by strace.
 """
 
 from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+
+import click
 
 from bench import servers
+from bench.processes import family
 from bench.report import Report, version_of
 
-ROUNDS = 5
 KIB, MIB = 2**10, 2**20
+BLOCK_BYTES = 512
+FLUSHES = 100
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,10 @@ def rate(load: Load, urls: Sequence[str]) -> float:
     return load.requests / float(found.group(1))
 
 
-def libiscsi_rate(url: str, seconds: int = 2) -> float:
-    """4 KiB reads per second by libiscsi alone, 32 at a time."""
-    output = servers.run("iscsi-perf", "-b", "8", "-m", "32", "-t", str(seconds), url)
+def libiscsi_rate(block_bytes: int, depth: int, urls: Sequence[str], seconds: int = 2) -> float:
+    """Reads per second of one disk by libiscsi alone, so many at a time."""
+    options = ["-b", str(block_bytes // BLOCK_BYTES), "-m", str(depth), "-t", str(seconds)]
+    output = servers.run("iscsi-perf", *options, urls[0])
     rates = re.findall(r"iops average (\d+)", output)
     if not rates:
         raise RuntimeError(f"iscsi-perf said nothing of its rate: {output[-300:]!r}")
@@ -94,16 +99,16 @@ def libiscsi_rate(url: str, seconds: int = 2) -> float:
 Measure = Callable[[Sequence[str]], float]
 
 
-def rounds(started: dict[str, list[str]], measure: Measure) -> dict[str, list[float]]:
+def in_turn(started: dict[str, list[str]], measure: Measure, rounds: int) -> dict[str, list[float]]:
     """Measure each server once a round, in turn."""
     samples: dict[str, list[float]] = {name: [] for name in started}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for name, urls in started.items():
             samples[name].append(measure(urls))
     return samples
 
 
-def one_disk(report: Report, image: str) -> None:
+def one_disk(report: Report, image: str, rounds: int) -> None:
     """One disk on each server: the container against stock tgtd, and against the limits."""
     with ExitStack() as stack:
         started = {
@@ -114,19 +119,20 @@ def one_disk(report: Report, image: str) -> None:
             "published": stack.enter_context(servers.container(image=image, published=True)),
         }
         for load in LOADS:
-            samples = rounds(started, partial(rate, load))
+            samples = in_turn(started, partial(rate, load), rounds)
             ours = samples["ours"]
             report.compare(load.name, "IOPS", ours, "stock tgtd", samples["stock tgtd"], at_least=goal(load))
             for limit in ("the raw file", "nbdkit"):
                 report.compare(load.name, "IOPS", ours, limit, samples[limit])
             report.compare(f"{load.name}, published port", "IOPS", samples["published"], "the host's network", ours)
         iscsi = {name: started[name] for name in ("ours", "stock tgtd")}
-        samples = rounds(iscsi, lambda urls: libiscsi_rate(urls[0]))
-        name = "iscsi-perf, 4 KiB read, depth 32"
-        report.compare(name, "IOPS", samples["ours"], "stock tgtd", samples["stock tgtd"], at_least=1.0)
+        for load in (load for load in LOADS if not load.write):
+            samples = in_turn(iscsi, partial(libiscsi_rate, load.block_bytes, load.depth), rounds)
+            name, theirs = f"iscsi-perf, {load.name}", samples["stock tgtd"]
+            report.compare(name, "IOPS", samples["ours"], "stock tgtd", theirs, at_least=1.0)
 
 
-def two_disks(report: Report, image: str) -> None:
+def two_disks(report: Report, image: str, rounds: int) -> None:
     """Two disks at once: on two shards, on one, and on one stock tgtd."""
     with ExitStack() as stack:
         started = {
@@ -134,23 +140,51 @@ def two_disks(report: Report, image: str) -> None:
             "one shard": stack.enter_context(servers.container(image=image, disks=2)),
             "stock tgtd": stack.enter_context(servers.stock_tgtd(disks=2)),
         }
-        for load in (load for load in LOADS if load.depth > 1):
-            samples = rounds(started, partial(rate, load))
+        for load in LOADS:
+            samples = in_turn(started, partial(rate, load), rounds)
             for peer, at_least in (("stock tgtd", 1.5), ("one shard", 0.0)):
                 name = f"two disks on two shards, {load.name}"
                 report.compare(name, "IOPS", samples["two shards"], peer, samples[peer], at_least=at_least)
 
 
-def main() -> None:
-    image = sys.argv[1] if len(sys.argv) > 1 else "lundock/target"
+def flushes(report: Report, image: str) -> None:
+    """How many fdatasync(2) of the container's tgtd a number of flushes by QEMU's block layer become."""
+    with servers.named_container(image=image) as (name, [url]), servers.scratch() as folder:
+        first = int(servers.run("docker", "inspect", "--format", "{{.State.Pid}}", name))
+        [tgtd] = [pid for pid in family(first) if Path(f"/proc/{pid}/comm").read_text().strip() == "tgtd"]
+        trace = folder / "trace"
+        argv = ["strace", "-f", "-qq", "-e", "trace=fdatasync", "-o", str(trace), "-p", str(tgtd)]
+        with subprocess.Popen(argv) as strace:
+            try:
+                servers.wait_until(lambda: _traced(tgtd), "strace to attach to tgtd")
+                options = ["-w", "-d", "1", "-s", "4096", "-c", str(10 * FLUSHES), "--flush-interval=10"]
+                servers.run("qemu-img", "bench", "-f", "raw", *options, url)
+            finally:
+                strace.terminate()
+        calls = float(len(re.findall(r"fdatasync\(", trace.read_text(encoding="utf-8"))))
+    goal = f"at least {FLUSHES}"
+    report.add(f"fdatasync calls of tgtd for {FLUSHES} flushes", "", [calls], goal=goal, met=calls >= FLUSHES)
+
+
+def _traced(pid: int) -> bool:
+    """Whether every thread of a process has a tracer (proc(5), TracerPid)."""
+    statuses = [path.read_text(encoding="utf-8") for path in Path(f"/proc/{pid}/task").glob("*/status")]
+    return all("TracerPid:\t0" not in status for status in statuses)
+
+
+@click.command(help=__doc__)
+@click.option("--rounds", default=5, show_default=True)
+@click.option("--image", default="lundock/target", show_default=True)
+def main(rounds: int, image: str) -> None:
     report = Report("datapath", " ".join((__doc__ or "").split("\n\n")[2].split()))
     report.versions = {
         "qemu-img": version_of("qemu-img", "--version"),
         "tgtd": version_of("tgtd", "--version"),
         "nbdkit": version_of("nbdkit", "--version"),
     }
-    one_disk(report, image)
-    two_disks(report, image)
+    one_disk(report, image, rounds)
+    two_disks(report, image, rounds)
+    flushes(report, image)
     report.show()
     report.write()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from bench.report import RESULTS, Report, Row, cells, load
+from bench.report import COLUMNS, RESULTS, Report, Row, cells, load
 
 mpl.use("svg")
 from matplotlib import pyplot as plt
@@ -23,26 +23,28 @@ HEAD = """\
 
 Written by `bench/all`, from runs on the machine that each section names. These machines are shared and noisy: hold
 ratios of one run against each other, not seconds of different runs. A ratio is the median of ratios taken pair by pair
-in each round; its lowest and highest stand in parentheses. A missed goal stays, with the reason that was found.
+in each round; its lowest and highest stand in parentheses, and `n` is how many samples a row has. A missed goal stays,
+with the reason that was found.
 
-To repeat one: `python -m bench.<name>`, in the environment that `./test` makes.
+`bench/all` runs each at its full length (hours on two cores), `bench/all --quick` with fewer repetitions (about forty
+minutes), `bench/all start scale` just these. The command in each section is the one that its figures come from: where
+it names fewer rounds than `python -m bench.<name> --help` tells as the default, they are of a short run.
 """
 
 
 def section(report: Report) -> str:
     """One benchmark as Markdown."""
     versions = "; ".join(f"{name}: {version}" for name, version in report.versions.items())
-    samples = max((len(row.samples) for row in report.rows), default=0)
-    about = [report.machine, versions, report.measured_at, f"Up to {samples} samples a row"]
+    about = [report.machine, versions, report.measured_at]
     lines = [
         f"## {report.name}",
         "",
         report.method,
         "",
-        ". ".join(part for part in about if part) + ".",
+        ". ".join(part for part in about if part) + f". `{report.command}`",
         "",
-        "| what | median | min | max | ratio | goal |",
-        "|---|---|---|---|---|---|",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|---" * len(COLUMNS) + "|",
         *("| " + " | ".join(cells(row)) + " |" for row in report.rows),
         "",
     ]

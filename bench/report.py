@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import statistics
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +23,9 @@ from rich.table import Table
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 """Where the JSON of each benchmark is kept, beside the page that shows it."""
+
+COLUMNS = ("what", "median", "min", "max", "n", "ratio", "goal")
+"""`n` is how many samples median, min and max are of."""
 
 
 @dataclass
@@ -49,10 +54,13 @@ class Report:
     method: str
     rows: list[Row] = field(default_factory=list)
     versions: dict[str, str] = field(default_factory=dict)
+    command: str = ""
+    """What repeats it, as typed in the checkout."""
     machine: str = ""
     measured_at: str = ""
 
     def __post_init__(self) -> None:
+        self.command = self.command or command()
         self.machine = self.machine or machine()
         self.measured_at = self.measured_at or datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -75,7 +83,7 @@ class Report:
         return row
 
     def show(self, console: Console | None = None) -> None:
-        table = Table("what", "median", "min", "max", "ratio", "goal", title=f"{self.name}: {self.machine}")
+        table = Table(*COLUMNS, title=f"{self.name}: {self.machine}")
         for row in self.rows:
             table.add_row(*cells(row))
         (console or Console()).print(table)
@@ -107,6 +115,7 @@ def cells(row: Row) -> tuple[str, ...]:
         f"{number(row.median)} {row.unit}",
         number(min(row.samples)),
         number(max(row.samples)),
+        str(len(row.samples)),
         ratio,
         f"{row.goal}{verdict}",
     )
@@ -115,6 +124,12 @@ def cells(row: Row) -> tuple[str, ...]:
 def number(value: float) -> str:
     """Three significant digits, whole numbers from 100 up."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def command() -> str:
+    """The running benchmark and its arguments, as `python -m` takes them."""
+    main = getattr(sys.modules["__main__"], "__spec__", None)
+    return shlex.join(["python", "-m", main.name if main else Path(sys.argv[0]).stem, *sys.argv[1:]])
 
 
 def machine() -> str:

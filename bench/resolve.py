@@ -1,14 +1,15 @@
 """How long does `vm-disks xml` take? From files and from a cluster, for 1 and 20 disks.
 
-    python -m bench.resolve
+    python -m bench.resolve [--rounds 15]
 
 Whole processes, from start to exit. From a cluster it is held against what a person would type instead: three
-`kubectl get` (claim, volume, Secret), one after the other. The library's time is that of `vm_disks.resolve` and the
-XML, per disk, in a process that has everything imported.
+`kubectl get` (claim, volume, Secret), one after the other; one kubectl's time is a third of that. The library's time is
+that of `vm_disks.resolve` and the XML, per disk, in a process that has everything imported.
 """
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 from bench.kube import CLAIMS, VOLUMES, Api
@@ -23,7 +25,6 @@ from bench.report import Report
 from cluster.control_plane import ControlPlane
 from vm_disks import disk_xml, lookup, resolve, specs
 
-ROUNDS = 15
 Json = dict[str, Any]
 SECRETS = "/api/v1/namespaces/default/secrets"
 
@@ -110,7 +111,9 @@ def library_ms(disks: int) -> float:
     return (time.monotonic() - started_s) * 1000 / disks
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.option("--rounds", default=15, show_default=True)
+def main(rounds: int) -> None:
     report = Report("resolve", " ".join((__doc__ or "").split("\n\n")[2].split()))
     vm_disks = [sys.executable, "-m", "vm_disks", "xml"]
     with ControlPlane.alone() as plane, tempfile.TemporaryDirectory() as name:
@@ -126,28 +129,39 @@ def main() -> None:
             objects = [make(number) for number in range(disks) for make in (claim, volume, secret)]
             (folder / f"{disks}.yaml").write_text(yaml.safe_dump_all(objects), encoding="utf-8")
             (folder / f"vm-{disks}.yaml").write_text(yaml.safe_dump(vm(disks)), encoding="utf-8")
-            one_size(report, disks, vm_disks, folder, [f"--kubeconfig={plane.kubeconfig}"], three)
+            one_size(report, disks, vm_disks, folder, [f"--kubeconfig={plane.kubeconfig}"], three, rounds)
     report.show()
     report.write()
 
 
 def one_size(
-    report: Report, disks: int, vm_disks: list[str], folder: Path, cluster: list[str], three: list[list[str]]
+    report: Report,
+    disks: int,
+    vm_disks: list[str],
+    folder: Path,
+    cluster: list[str],
+    three: list[list[str]],
+    rounds: int,
 ) -> None:
     """Rows for a VM of this many disks."""
     spec = ["-f", str(folder / f"vm-{disks}.yaml")]
     files, clusters, kubectls = [], [], []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         files.append(seconds([*vm_disks, *spec, "-f", str(folder / f"{disks}.yaml")]))
         clusters.append(seconds([*vm_disks, *spec, *cluster]))
         kubectls.append(seconds(*three))
     name = f"{disks} disk{'s' if disks > 1 else ''}"
     row = report.add(f"{name}, from files", "s", files, goal="below 0.3 s")
     row.met = row.median < 0.3
-    row = report.compare(f"{name}, from a cluster", "s", clusters, "three kubectl get", kubectls)
-    row.goal = "at most a third more (one kubectl's time)"
-    row.met = sorted(row.ratios)[len(row.ratios) // 2] <= 4 / 3
-    report.add(f"{name}, library, per disk", "ms", [library_ms(disks) for _ in range(ROUNDS)])
+    report.compare(f"{name}, from a cluster", "s", clusters, "three kubectl get", kubectls)
+    more = [cluster_s - files_s for cluster_s, files_s in zip(clusters, files, strict=True)]
+    row = report.compare(f"{name}, from a cluster, what it takes more", "s", more, "one kubectl get", _thirds(kubectls))
+    row.goal, row.met = "below one kubectl's time", statistics.median(row.ratios) < 1
+    report.add(f"{name}, library, per disk", "ms", [library_ms(disks) for _ in range(rounds)])
+
+
+def _thirds(times_s: list[float]) -> list[float]:
+    return [time_s / 3 for time_s in times_s]
 
 
 if __name__ == "__main__":

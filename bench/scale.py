@@ -1,6 +1,6 @@
 """What does one call cost when there are many exports, and the provisioner when there are many claims?
 
-    python -m bench.scale [--exports 10,200,2000] [--claims 10000]
+    python -m bench.scale [--exports 10,200,2000] [--claims 10000] [--rounds 3]
 
 Calls are made one after the other by one client, at each number of exports; a create is a volume and its export,
 ledger synced. Discovery is SendTargets by libiscsi. The claims are Bound ones of ours in a control plane without nodes;
@@ -66,7 +66,7 @@ def exports(report: Report, counts: list[int]) -> None:
         report.add(name, "times", [ratio], goal="at most 1.5 times", met=ratio <= 1.5)
 
 
-def claims(report: Report, count: int) -> None:
+def claims(report: Report, count: int, rounds: int) -> None:
     """A provisioner starts where this many claims of ours are Bound already."""
     with scratch() as folder, ControlPlane.alone() as plane, Agent(folder).running() as agent:
         api = Api(plane)
@@ -78,7 +78,7 @@ def claims(report: Report, count: int) -> None:
         config = provisioner_config(folder, agent, health)
         argv = provisioner_argv(plane, config)
         synced, peaks, idle = [], [], []
-        for _ in range(3):
+        for _ in range(rounds):
             started_s = time.monotonic()
             with started("provisioner", argv, folder) as process:
                 wait_until(lambda: _is_ready(health), "the provisioner's sync", timeout_s=300)
@@ -103,10 +103,11 @@ def _is_ready(port: int) -> bool:
 @click.command(help=__doc__)
 @click.option("--exports", "counts", default="10,200,2000", show_default=True)
 @click.option("--claims", "claim_count", default=10_000, show_default=True)
-def main(counts: str, claim_count: int) -> None:
+@click.option("--rounds", default=3, show_default=True, help="Starts of the provisioner.")
+def main(counts: str, claim_count: int, rounds: int) -> None:
     report = Report("scale", " ".join((__doc__ or "").split("\n\n")[2].split()))
     exports(report, [int(count) for count in counts.split(",")])
-    claims(report, claim_count)
+    claims(report, claim_count, rounds)
     report.show()
     report.write()
 

@@ -150,6 +150,15 @@ def stock_tgtd(disks: int = 1) -> Iterator[list[str]]:
 @contextmanager
 def container(*, image: str, disks: int = 1, shards: int = 1, published: bool = False) -> Iterator[list[str]]:
     """The shipped container with one export a disk, on the host's network or behind a published port."""
+    with named_container(image=image, disks=disks, shards=shards, published=published) as (_name, urls):
+        yield urls
+
+
+@contextmanager
+def named_container(
+    *, image: str, disks: int = 1, shards: int = 1, published: bool = False
+) -> Iterator[tuple[str, list[str]]]:
+    """As `container`, with its name for docker(1) before the URLs."""
     iscsi, api = free_ports(shards), free_ports()
     name, token = f"lundock-bench-{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
     settings = {"SHARDS": shards, "API_ADDRESS": "0.0.0.0", "TOKEN_FILE": "/run/token/token", "OVERCOMMIT_RATIO": 10}  # noqa: S104
@@ -171,7 +180,7 @@ def container(*, image: str, disks: int = 1, shards: int = 1, published: bool = 
             urls = [_export(client, f"disk{n}", iscsi) for n in range(disks)]
             for url in urls:
                 fill(url)
-            yield urls
+            yield name, urls
         finally:
             run("docker", "rm", "-f", "-v", name)
 
