@@ -26,6 +26,9 @@ from target_image.agent.records import ExportRecord, VolumeRecord
 RESERVE_BYTES = 4 * 2**20
 """Preallocated beside the ledger and given up when the disk is full, so that it can still be emptied."""
 
+HEADER_BYTES = 100
+"""Of a database file (SQLite's file format, section 1.3)."""
+
 MIGRATIONS = (
     """
     CREATE TABLE target (next_tid INTEGER NOT NULL);
@@ -277,6 +280,7 @@ def _lock(path: Path) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    _check_not_lost(path)
     try:
         path.touch(mode=0o600)
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
@@ -284,12 +288,33 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        _check_pages(connection, path)
         _migrate(connection, path)
     except sqlite3.DatabaseError as error:
         raise LedgerError(
             f"the ledger {path} cannot be read ({error}): restore it from a backup, or move it away to begin anew"
         ) from error
     return connection
+
+
+def _check_not_lost(path: Path) -> None:
+    """SQLite takes a file without a header for a new database: with volumes beside it, it is none."""
+    there = path.exists() and path.stat().st_size >= HEADER_BYTES
+    log = path.with_name(f"{path.name}-wal")
+    if there or (log.exists() and log.stat().st_size > 0) or not any(path.parent.glob("volumes/*.raw")):
+        return
+    raise LedgerError(
+        f"there are volumes in {path.parent / 'volumes'} and the ledger {path.name} is missing or empty, and with it "
+        "who owns them and what opens them: restore it from a backup, or move the volumes away to begin anew"
+    )
+
+
+def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    [damage] = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if damage != "ok":
+        raise LedgerError(
+            f"the ledger {path} is damaged ({damage}): restore it from a backup, or move it away to begin anew"
+        )
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,9 @@ from target_image.agent.settings import Settings
 from target_image.agent.stores import Store
 
 log = structlog.get_logger()
+
+FileId = tuple[int, int]
+"""Device and inode: what stays when the name goes to another file."""
 
 
 class Serving:
@@ -34,6 +38,8 @@ class Serving:
         self._mutex = threading.Lock()
         self._conditions: dict[str, wire.Condition] = {}
         self._served: set[str] = set()
+        self._files: dict[str, dict[str, FileId]] = {}
+        """By export and volume: which file tgtd holds open."""
         self._replayed_at: dict[str, float] = {}
 
     # -- serving ---------------------------------------------------------------------------------------
@@ -41,22 +47,30 @@ class Serving:
     def serve(self, export: ExportRecord, *, replay: bool = False) -> None:
         """Make the engine serve it, or take it down where a backing file is bad.
 
-        `replay` starts the grace time, in which initiators come back. Raises EngineFailed, or Invalid for what an
-        earlier agent promised and this engine does not serve.
+        Where another file has taken a backing file's name, its sessions are ended first: what the engine still has
+        open has no name, and what would be acknowledged there would be gone at the next start. `replay` starts the
+        grace time, in which initiators come back. Raises EngineFailed, or Invalid for what an earlier agent promised
+        and this engine does not serve.
         """
         if replay:
             self._replayed_at[export.id] = time.monotonic()
         volumes = self._volumes(export)
         condition = self._problem(export, volumes)
+        files = self._files_of(volumes)
+        replaced = self._replaced(export, files)
         target = self._target(export, volumes)
         try:
             if condition is None:
+                if replaced:
+                    log.error("a backing file was replaced while it was served", export=export.id, volumes=replaced)
+                    self._engine.remove(target)
                 self._engine.apply(target)
             else:
                 self._engine.remove(target)
         except (EngineFailed, Invalid) as error:
             self._note(export.id, wire.Condition(code=error.code, detail=error.detail))
             raise
+        self._files[export.id] = files
         self._note(export.id, condition)
 
     def check(self, export: ExportRecord) -> None:
@@ -69,6 +83,7 @@ class Serving:
         with self._mutex:
             self._conditions.pop(export.id, None)
             self._replayed_at.pop(export.id, None)
+            self._files.pop(export.id, None)
             self._served.discard(export.id)
 
     def condition(self, export_id: str) -> wire.Condition | None:
@@ -87,8 +102,11 @@ class Serving:
             self._served.difference_update(export.id for export in exports)
 
     def changed(self, export: ExportRecord) -> bool:
-        """Whether a backing file has gone bad, or has been mended, since it was served."""
-        return self._problem(export, self._volumes(export)) != self._conditions.get(export.id)
+        """Whether a backing file has gone bad, has been mended, or is another one, since it was served."""
+        volumes = self._volumes(export)
+        if self._problem(export, volumes) != self._conditions.get(export.id):
+            return True
+        return bool(self._replaced(export, self._files_of(volumes)))
 
     def audit(self, exports: Sequence[ExportRecord]) -> list[ExportRecord]:
         """Those that the engine does not serve as it was told."""
@@ -157,6 +175,20 @@ class Serving:
             if problem is not None:
                 return problem
         return None
+
+    def _files_of(self, volumes: dict[str, VolumeRecord]) -> dict[str, FileId]:
+        """Of those that are there."""
+        found = {}
+        for id, volume in volumes.items():
+            with suppress(OSError):
+                status = self._path(volume).stat()
+                found[id] = (status.st_dev, status.st_ino)
+        return found
+
+    def _replaced(self, export: ExportRecord, files: dict[str, FileId]) -> list[str]:
+        """Volumes that are served from a file which does not have their name any more."""
+        served = self._files.get(export.id, {}) if export.id in self._served else {}
+        return sorted(id for id, file in files.items() if served.get(id, file) != file)
 
     def _target(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> TargetState:
         return TargetState(
