@@ -68,6 +68,8 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     ),
     "ovmf": (lambda: Path("/usr/share/ovmf/OVMF.fd").exists(), "UEFI firmware is not installed (Debian package ovmf)"),
     "btrfs": (_command("mkfs.btrfs"), "mkfs.btrfs is not installed (Debian package btrfs-progs)"),
+    "gcc": (_command("gcc"), "gcc is not installed"),
+    "iptables": (_command("iptables"), "iptables is not installed"),
     "root": (lambda: os.geteuid() == 0, "needs root"),
 }
 

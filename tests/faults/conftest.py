@@ -12,7 +12,7 @@ import pytest
 
 from cluster.control_plane import ControlPlane
 from tests.capabilities import need
-from tests.provisioner.stage import Stage, TargetProcess
+from tests.provisioner.stage import Process, Stage, TargetProcess
 
 # A provisioner that dies between the volume and the PV leaves a volume behind when the claim goes meanwhile: that is
 # what the sweep is for. Here it may take all of them at once, and soon.
@@ -50,3 +50,12 @@ def stage(control_plane: ControlPlane, target: TargetProcess, tmp_path: Path) ->
     stage.up()
     yield stage
     stage.down()
+
+
+@pytest.fixture
+def standby(stage: Stage) -> Iterator[Process]:
+    """The release's other replica, which waits for the Lease."""
+    process = stage.provisioner("standby", http={"healthPort": 0, "metricsPort": 0})
+    process.start()
+    yield process
+    process.end()

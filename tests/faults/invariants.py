@@ -1,9 +1,10 @@
 """What has to hold once everything has settled, whatever was killed, cut off or filled up before.
 
 - Each Bound claim has exactly one volume, one export and one Secret on exactly one target.
-- Nothing exists that no claim and no PV owns.
+- Nothing exists that no claim and no PV owns: no volume, no export, no Secret.
 - What was written and acknowledged is there.
 - Nobody gets in without the credentials.
+- A volume that is nobody's business here, the bystander, is there with its data.
 """
 
 from __future__ import annotations
@@ -11,11 +12,24 @@ from __future__ import annotations
 import base64
 import subprocess
 
-from provisioner.kube import Json
+from provisioner.kube import Json, secrets_path
+from target_image.agent.wire import ExportSpec, Lun, VolumeSpec
 from target_image.client import TargetError
 from tests.faults.disks import Disk, Written
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually
+
+BYSTANDER = "bystander"
+"""A volume without an owner, made by hand on a target that a provisioner uses too."""
+
+
+def bystander(target: TargetProcess) -> tuple[Disk, Written]:
+    """Make it and write to it. Verify it at the end."""
+    target.client.ensure_volume(BYSTANDER, VolumeSpec(size_bytes=2**20))
+    export = target.client.ensure_export(BYSTANDER, ExportSpec(luns=[Lun(lun=1, volume=BYSTANDER)]))
+    disk, written = Disk(f"127.0.0.1:{target.iscsi_port}", export.iqn), Written()
+    assert written.write(disk, 0, 0xB5)
+    return disk, written
 
 
 def settled(stage: Stage, targets: list[TargetProcess], timeout_s: float = 120) -> None:
@@ -45,14 +59,21 @@ def faults(stage: Stage, targets: list[TargetProcess]) -> list[str]:
     owned = {claim["spec"]["volumeName"] for claim in claims if claim["spec"].get("volumeName")}
     found += [f"PV {name(pv)} belongs to no claim" for pv in pvs if name(pv) not in owned]
     found += [f"PV {volume} is missing" for volume in owned - {name(pv) for pv in pvs}]
-    volumes = [volume.id for target in targets for volume in target.client.list_volumes()]
-    exports = [export.id for target in targets for export in target.client.list_exports()]
+    volumes = [volume.id for target in targets for volume in target.client.list_volumes() if volume.id != BYSTANDER]
+    exports = [export.id for target in targets for export in target.client.list_exports() if export.id != BYSTANDER]
     for kind, ids in (("volume", volumes), ("export", exports)):
         found += [f"{kind} {id} is on two targets" for id in set(ids) if ids.count(id) > 1]
         found += [f"{kind} {id} belongs to no claim" for id in set(ids) - owned]
         found += [f"{kind} {id} is missing" for id in owned - set(ids)]
     found += [f"the Secret of {name(pv)} is missing" for pv in pvs if stage.secret(pv) is None]
+    secrets = {name(secret) for secret in _chap_secrets(stage)}
+    found += [f"Secret {secret} belongs to no claim" for secret in secrets - {f"{volume}-chap" for volume in owned}]
     return found
+
+
+def _chap_secrets(stage: Stage) -> list[Json]:
+    found = stage.kube.list(secrets_path(stage.namespace))[0]
+    return [secret for secret in found if secret["type"] == "kubernetes.io/iscsi-chap"]
 
 
 def name(thing: Json) -> str:

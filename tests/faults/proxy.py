@@ -29,6 +29,8 @@ class Fault:
     """Make the call and end the connection without an answer."""
     delay_s: float = 0
     """Make the caller wait before anything else."""
+    then: Callable[[], object] | None = None
+    """Called when the call was made, before its answer is passed on."""
 
 
 class Proxy:
@@ -83,6 +85,8 @@ class Proxy:
                     return
                 headers = {key: value for key, value in self.headers.items() if key.lower() not in HOP_BY_HOP}
                 with proxy.forward(self.command, self.path, headers, body) as answer:
+                    if fault.then is not None:
+                        fault.then()
                     if fault.lose_answer:
                         self.close_connection = True
                     else:

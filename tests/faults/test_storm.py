@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults import invariants
 from tests.faults.disks import Written
-from tests.provisioner.stage import Stage, TargetProcess
+from tests.provisioner.stage import Process, Stage, TargetProcess
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(3600)]
@@ -30,18 +30,23 @@ def kill_target(target: TargetProcess) -> None:
     target.up()
 
 
-def kill_provisioner(stage: Stage) -> None:
-    stage.process.kill()
-    stage.process.start()
+def kill_all(provisioners: list[Process]) -> None:
+    """kill -9 of each before any of them is back."""
+    for process in provisioners:
+        process.kill()
+    for process in provisioners:
+        process.start()
 
 
 def test_everything_converges_after_a_storm_of_kills(
-    stage: Stage, target: TargetProcess, rounds: int, dice: random.Random
+    stage: Stage, standby: Process, target: TargetProcess, rounds: int, dice: random.Random
 ) -> None:
     claims: list[str] = []
     written: dict[str, Written] = {}
+    bystander, untouched = invariants.bystander(target)
     kills: list[Callable[[], None]] = [
-        lambda: kill_provisioner(stage),
+        lambda: kill_all([stage.process]),
+        lambda: kill_all([stage.process, standby]),
         lambda: kill_tgtd(target),
         lambda: kill_target(target),
     ]
@@ -70,6 +75,7 @@ def test_everything_converges_after_a_storm_of_kills(
             disk = invariants.disk_of(stage, stage.bound(name))
             write = partial(written.setdefault(name, Written()).write, disk, dice.randrange(64), dice.randrange(1, 256))
             eventually(write, f"a write to {name} to be acknowledged")
+    standby.kill()
     eventually(stage.working, "the provisioner to lead again")
     invariants.settled(stage, [target])
     invariants.data_is_there(stage, written)
@@ -77,7 +83,8 @@ def test_everything_converges_after_a_storm_of_kills(
     for name in claims:
         stage.delete_claim(name)
     invariants.settled(stage, [target])
-    assert not target.client.list_volumes()
+    assert [volume.id for volume in target.client.list_volumes()] == [invariants.BYSTANDER]
+    untouched.verify(bystander)
 
 
 def test_two_provisioners_at_once_break_nothing(stage: Stage, target: TargetProcess, dice: random.Random) -> None:

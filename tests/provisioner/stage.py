@@ -30,12 +30,14 @@ class Process:
     def __init__(self, argv: list[str], log: Path, env: dict[str, str] | None = None) -> None:
         self.argv = argv
         self.log = log
-        self._env = {**os.environ, **(env or {})}
+        self.environment = {**os.environ, **(env or {})}
         self.running: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self.running = subprocess.Popen(self.argv, stdout=log, stderr=log, env=self._env, start_new_session=True)
+            self.running = subprocess.Popen(
+                self.argv, stdout=log, stderr=log, env=self.environment, start_new_session=True
+            )
 
     def kill(self) -> None:
         """kill -9 of it and of all that it started."""
@@ -61,21 +63,27 @@ class Process:
 
 
 class TargetProcess(Process):
-    """`lundock-target serve` on free ports and folders of its own."""
+    """`lundock-target serve` on free ports and folders of its own.
 
-    def __init__(self, folder: Path, name: str, *more: str) -> None:
+    `host` is where it is reached, and `token_file` what its API asks for: `more` has to tell the target so.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, *more: str, host: str = "127.0.0.1", token_file: Path | None = None
+    ) -> None:
         self.name = name
+        self.host, self.token_file = host, token_file
         self.data_dir = folder / f"{name}-data"
         self.iscsi_port = free_ports(4)
         self.api_port, self._page_port = self.iscsi_port + 1, self.iscsi_port + 2
-        self.url = f"http://127.0.0.1:{self.api_port}"
+        self.url = f"http://{host}:{self.api_port}"
         share = folder / f"{name}-share"
         share.mkdir(exist_ok=True)
         # sun_path holds 107 bytes, and pytest's folders are long.
         self.run_dir = Path(f"/tmp/lundock-{uuid.uuid4().hex[:8]}")  # noqa: S108 (removed by the stage)
         argv = serve_argv(self.data_dir, self.run_dir, share, self.iscsi_port)
         super().__init__([*argv, *more], folder / f"{name}.log")
-        self.client = TargetClient(self.url, timeout_s=30)
+        self.client = TargetClient(self.url, token_file=token_file, timeout_s=30)
 
     def up(self) -> None:
         self.start()
@@ -89,12 +97,13 @@ class TargetProcess(Process):
         if self.running.poll() is not None:
             raise AssertionError(f"target {self.name} ended: {self.tail()}")
         try:
-            return requests.get(f"http://127.0.0.1:{self._page_port}/readyz", timeout=2).ok
+            return requests.get(f"http://{self.host}:{self._page_port}/readyz", timeout=2).ok
         except requests.RequestException:
             return False
 
     def settings(self, labels: dict[str, str] | None = None) -> Json:
-        return {"name": self.name, "url": self.url, "portalHost": "127.0.0.1", "labels": labels or {}}
+        found: Json = {"name": self.name, "url": self.url, "portalHost": self.host, "labels": labels or {}}
+        return found if self.token_file is None else {**found, "tokenFile": str(self.token_file)}
 
 
 class Stage:
