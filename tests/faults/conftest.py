@@ -46,7 +46,8 @@ def target(tmp_path: Path) -> Iterator[TargetProcess]:
 @pytest.fixture
 def stage(control_plane: ControlPlane, target: TargetProcess, tmp_path: Path) -> Iterator[Stage]:
     stage = Stage(control_plane.kubeconfig, tmp_path, [target])
-    stage.process = stage.provisioner(sweep=SWEEP)
+    stage.config["sweep"] = SWEEP
+    stage.process = stage.provisioner()
     stage.up()
     yield stage
     stage.down()
