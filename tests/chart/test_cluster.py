@@ -70,3 +70,21 @@ def test_installing_again_serves_the_volumes_that_were_left(release: Installed) 
     assert release.get("service", f"{release.target}-0")["spec"]["clusterIP"] == portal
     assert release.get("pv", volume["metadata"]["name"])["spec"]["iscsi"] == volume["spec"]["iscsi"]
     release.delete_claim("chart-left")
+
+
+def test_killed_pods_come_back_with_their_volumes(release: Installed, cluster: Cluster) -> None:
+    """Target and provisioner at the same time, without a moment to tidy up, while claims are asked for."""
+    before = release.claim("chart-killed")
+    pods = cluster.kubectl("get", "pods", "-n", release.namespace, "-o", "name").split()
+    uids = {pod: release.get("pod", pod.removeprefix("pod/"))["metadata"]["uid"] for pod in pods}
+    cluster.kubectl("delete", *pods, "-n", release.namespace, "--force", "--grace-period=0")
+    after = release.claim("chart-after")
+    for volume in (before, after):
+        id = volume["metadata"]["name"]
+        command = ("lundock-target", "exports", "get", id, "-o", "json")
+        told = json.loads(cluster.kubectl("exec", f"{release.target}-0", "-n", release.namespace, "--", *command))
+        assert told["phase"] == "ready"
+    assert release.get("pv", before["metadata"]["name"])["spec"]["iscsi"] == before["spec"]["iscsi"]
+    assert release.get("pod", f"{release.target}-0")["metadata"]["uid"] not in uids.values()
+    for name in ("chart-killed", "chart-after"):
+        release.delete_claim(name)

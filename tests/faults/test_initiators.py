@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 LOGIN_REQUEST = 0x43
 """Opcode 0x03, immediate (RFC 7143 section 11.12)."""
+LOGIN_RESPONSE, SCSI_COMMAND = 0x23, 0x01
+TRANSITION = 0x80
 
 
 @pytest.fixture
@@ -69,6 +71,49 @@ def test_one_that_stops_in_the_middle_of_a_request(target: TargetProcess, disk: 
             client = stack.enter_context(connected(target))
             client.sendall(header + b"InitiatorName=iqn.2026-11.io.lundock:stalled\0".ljust(512, b"\0"))
         works(disk, written)
+
+
+def test_one_that_stops_in_the_middle_of_its_data(target: TargetProcess, disk: Disk) -> None:
+    """Logged in, with a write begun: a header that promises data, and a part of it."""
+    target.client.ensure_volume("open", VolumeSpec(size_bytes=8 * 2**20))
+    iqn = target.client.ensure_export("open", ExportSpec(luns=[Lun(lun=1, volume="open")])).iqn
+    written = Written()
+    with ExitStack() as stack:
+        for number in range(10):
+            client = stack.enter_context(connected(target))
+            log_in(client, iqn, f"iqn.2026-11.io.lundock:stalled-{number}")
+            client.sendall(write_command(64 * 1024) + bytes(1000))
+        eventually(lambda: len(target.client.sessions()) >= 10, "the sessions to be listed")
+        works(disk, written)
+        works(Disk(disk.portal, iqn), Written())
+    works(disk, written)
+
+
+def log_in(client: socket.socket, iqn: str, initiator: str) -> None:
+    """From operational negotiation to full feature phase (RFC 7143 section 11.12); the target's offers are taken."""
+    keys = {"InitiatorName": initiator, "TargetName": iqn, "SessionType": "Normal"}
+    data, isid = "".join(f"{key}={value}\0" for key, value in keys.items()).encode(), os.urandom(6)
+    for _ in range(5):
+        header = bytes([LOGIN_REQUEST, 0x87, 0, 0, 0]) + len(data).to_bytes(3, "big") + isid
+        client.sendall(header.ljust(48, b"\0") + data.ljust(-(-len(data) // 4) * 4, b"\0"))
+        answer = client.recv(48, socket.MSG_WAITALL)
+        assert answer[0] == LOGIN_RESPONSE
+        assert answer[36:38] == bytes(2), f"the login failed: {answer[36:38].hex()}"
+        offered_bytes = int.from_bytes(answer[5:8], "big")
+        client.recv(-(-offered_bytes // 4) * 4, socket.MSG_WAITALL)
+        if answer[1] & TRANSITION:
+            return
+        data = b""
+    raise AssertionError("the target does not end the negotiation")
+
+
+def write_command(size_bytes: int) -> bytes:
+    """WRITE (10) of LUN 1 with all of its data as immediate data (RFC 7143 section 11.3)."""
+    blocks = (size_bytes // 512).to_bytes(2, "big")
+    command = bytes([0x2A, 0, 0, 0, 0, 0, 0]) + blocks + bytes(7)
+    lun = bytes([0, 1, 0, 0, 0, 0, 0, 0])
+    numbers = (1).to_bytes(4, "big") + size_bytes.to_bytes(4, "big") + (1).to_bytes(4, "big") + bytes(4)
+    return bytes([SCSI_COMMAND, 0xA0, 0, 0, 0]) + size_bytes.to_bytes(3, "big") + lun + numbers + command
 
 
 def test_wrong_passwords(target: TargetProcess, disk: Disk) -> None:
