@@ -35,18 +35,19 @@ class Writer:
     """A loop in the guest's shell: numbers, each in a block of its own, each synced before the next."""
 
     def __init__(self, guest: Guest, device: str) -> None:
-        self._guest, self._notes = guest, f"/tmp/{device}"  # noqa: S108 (in the guest)
+        self._guest, self._notes = guest, f"/run/{device}"
         block = f"dd of=/dev/{device} bs={BLOCK_BYTES} seek=$((i % {BLOCKS})) conv=fsync,notrunc 2>/dev/null"
+        write = f"printf '%-{BLOCK_BYTES}s' $i | {block} && echo $i >>acknowledged || touch failed"
+        loop = f"i=0; while ! test -e stop; do i=$((i+1)); {write}; done; touch stopped"
         guest.run(
-            f"mkdir {self._notes}; ( (i=0; while ! test -e {self._notes}/stop; do i=$((i+1)); "
-            f"printf '%-{BLOCK_BYTES}s' $i | {block} && echo $i >{self._notes}/acknowledged || "
-            f"touch {self._notes}/failed; done; touch {self._notes}/stopped) </dev/null >/dev/null 2>&1 &)"
+            f"mkdir {self._notes} && echo 0 >{self._notes}/acknowledged && "
+            f"( (cd {self._notes}; {loop}) </dev/null >/dev/null 2>&1 &)"
         )
         self.goes_on()
 
     def acknowledged(self) -> int:
         """The last number whose sync was answered; every one before it was, too."""
-        said = self._guest.run(f"ls {self._notes} | tr '\\n' ' '; cat {self._notes}/acknowledged || echo 0").split()
+        said = self._guest.run(f"ls {self._notes} | tr '\\n' ' '; tail -n 1 {self._notes}/acknowledged").split()
         assert "failed" not in said, "the guest was told of a write that failed"
         return int(said[-1])
 
