@@ -57,11 +57,14 @@ class Report:
     command: str = ""
     """What repeats it, as typed in the checkout."""
     machine: str = ""
+    load: float = -1
+    """Load average of the minute before: what else was running."""
     measured_at: str = ""
 
     def __post_init__(self) -> None:
         self.command = self.command or command()
         self.machine = self.machine or machine()
+        self.load = os.getloadavg()[0] if self.load < 0 else self.load
         self.measured_at = self.measured_at or datetime.now(UTC).isoformat(timespec="seconds")
 
     def add(self, what: str, unit: str, samples: Sequence[float], *, goal: str = "", met: bool | None = None) -> Row:
