@@ -35,7 +35,10 @@ it names fewer rounds than `python -m bench.<name> --help` tells as the default,
 def section(report: Report) -> str:
     """One benchmark as Markdown."""
     versions = "; ".join(f"{name}: {version}" for name, version in report.versions.items())
-    about = [report.machine, versions, report.measured_at, f"load average before it {report.load:.1f}"]
+    others = f"load average before it {report.load:.1f}"
+    if report.niceness:
+        others += f", run at nice {report.niceness}"
+    about = [report.machine, versions, report.measured_at, others]
     lines = [
         f"## {report.name}",
         "",

@@ -59,12 +59,16 @@ class Report:
     machine: str = ""
     load: float = -1
     """Load average of the minute before: what else was running."""
+    niceness: int | None = None
+    """Of the benchmark and what it starts itself (nice(1)): below 0 it goes before what else is running."""
     measured_at: str = ""
 
     def __post_init__(self) -> None:
         self.command = self.command or command()
         self.machine = self.machine or machine()
         self.load = os.getloadavg()[0] if self.load < 0 else self.load
+        if self.niceness is None:
+            self.niceness = os.getpriority(os.PRIO_PROCESS, 0)
         self.measured_at = self.measured_at or datetime.now(UTC).isoformat(timespec="seconds")
 
     def add(self, what: str, unit: str, samples: Sequence[float], *, goal: str = "", met: bool | None = None) -> Row:
