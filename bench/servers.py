@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from target_image.agent.wire import ExportSpec, Lun, VolumeSpec
-from target_image.client import TargetClient
+from target_image.client import TargetClient, TargetError
 
 DISK_BYTES = 2**30
 READY_TIMEOUT_S = 60
@@ -176,13 +176,21 @@ def named_container(
         run("docker", "run", "-d", "--rm", "--name", name, *network, *mount, *environment, image, "serve")
         try:
             client = TargetClient(f"http://127.0.0.1:{api}", token=token)
-            wait_until(lambda: answers(api), "the agent's start")
+            wait_until(lambda: _serves(client), "the agent's start")
             urls = [_export(client, f"disk{n}", iscsi) for n in range(disks)]
             for url in urls:
                 fill(url)
             yield name, urls
         finally:
             run("docker", "rm", "-f", "-v", name)
+
+
+def _serves(client: TargetClient) -> bool:
+    """Whether the agent answers; a published port takes connections before anybody listens behind it."""
+    try:
+        return bool(client.capabilities())
+    except TargetError:
+        return False
 
 
 def _export(client: TargetClient, name: str, first_port: int) -> str:
