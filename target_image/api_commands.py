@@ -50,7 +50,7 @@ def list_volumes(context: click.Context, form: output.Form) -> None:
 def get_volume(context: click.Context, id: str, form: output.Form) -> None:
     """One volume."""
     with _client(context) as client:
-        output.show_one(client.get_volume(id), f"volume {id}", form)
+        output.show_one(output.found(client.get_volume(id), f"volume {id}"), form)
 
 
 @volumes.command("create")
@@ -81,7 +81,9 @@ def create_volume(
     elif origin:
         source = wire.VolumeSource(volume=origin, allow_in_use=allow_in_use)
     with _client(context) as client:
-        output.show([client.ensure_volume(id, wire.VolumeSpec(size_bytes=size_bytes, source=source, thin=thin))], form)
+        output.show_one(
+            client.ensure_volume(id, wire.VolumeSpec(size_bytes=size_bytes, source=source, thin=thin)), form
+        )
 
 
 @volumes.command("grow")
@@ -92,7 +94,7 @@ def create_volume(
 def grow_volume(context: click.Context, id: str, size_bytes: int, form: output.Form) -> None:
     """Make a volume larger."""
     with _client(context) as client:
-        output.show([client.grow_volume(id, size_bytes)], form)
+        output.show_one(client.grow_volume(id, size_bytes), form)
 
 
 @volumes.command("delete")
@@ -112,7 +114,7 @@ def delete_volumes(context: click.Context, ids: tuple[str, ...]) -> None:
 def trash_volume(context: click.Context, id: str, form: output.Form) -> None:
     """Put a volume aside, data kept."""
     with _client(context) as client:
-        output.show([client.trash_volume(id)], form)
+        output.show_one(client.trash_volume(id), form)
 
 
 @volumes.command("restore")
@@ -122,7 +124,7 @@ def trash_volume(context: click.Context, id: str, form: output.Form) -> None:
 def restore_volume(context: click.Context, id: str, form: output.Form) -> None:
     """Take a volume out of the trash."""
     with _client(context) as client:
-        output.show([client.restore_volume(id)], form)
+        output.show_one(client.restore_volume(id), form)
 
 
 @click.group()
@@ -146,7 +148,7 @@ def list_exports(context: click.Context, form: output.Form) -> None:
 def get_export(context: click.Context, id: str, form: output.Form) -> None:
     """One export."""
     with _client(context) as client:
-        output.show_one(client.get_export(id), f"export {id}", form)
+        output.show_one(output.found(client.get_export(id), f"export {id}"), form)
 
 
 @exports.command("create")
@@ -191,7 +193,7 @@ def create_export(
     spec = output.parsed(wire.ExportSpec, content)
     with _client(context) as client:
         done = client.change_export(id, spec, force=force) if change else client.ensure_export(id, spec)
-        output.show([done], form)
+        output.show_one(done, form)
 
 
 @exports.command("delete")
@@ -232,7 +234,7 @@ def add_image(
     """Register an image and begin to fetch it."""
     spec = output.parsed(wire.ImageSpec, {"urls": list(urls), "digest": digest, "format": kind})
     with _client(context) as client:
-        output.show([client.put_image(name, spec)], form)
+        output.show_one(client.put_image(name, spec), form)
 
 
 @images.command("delete")
@@ -275,8 +277,7 @@ def end_session(context: click.Context, export: str, session: int) -> None:
 def status(context: click.Context, form: output.Form) -> None:
     """What the target can do and how full it is."""
     with _client(context) as client:
-        output.show_fields(client.capabilities(), form)
-        output.show_fields(client.capacity(), form)
+        output.show_fields({"capabilities": client.capabilities(), "capacity": client.capacity()}, form)
 
 
 COMMANDS = (volumes, exports, images, sessions, status)

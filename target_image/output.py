@@ -22,31 +22,39 @@ T = TypeVar("T", bound=BaseModel)
 Columns = dict[str, Callable[[Any], str]]
 
 
-def show_fields(model: BaseModel, form: Form) -> None:
-    """Print one model, a line for each field."""
+def show(models: Sequence[BaseModel], form: Form) -> None:
+    """Print models of one kind: a table, or a list of them."""
+    if form == "table":
+        _table(models)
+    else:
+        _serialize([model.model_dump(mode="json") for model in models], form)
+
+
+def show_one(model: BaseModel, form: Form) -> None:
+    """Print one model: a table of one row, or the object itself, as kubectl does."""
+    if form == "table":
+        _table([model])
+    else:
+        _serialize(model.model_dump(mode="json"), form)
+
+
+def show_fields(models: dict[str, BaseModel], form: Form) -> None:
+    """Print models by their names: a line for each of their fields, or one object."""
     if form != "table":
-        show([model], form)
+        _serialize({name: model.model_dump(mode="json") for name, model in models.items()}, form)
         return
     table = Table(box=None, pad_edge=False, show_header=False)
-    for name, value in model:
-        table.add_row(name.replace("_", " "), size(value) if name.endswith("_bytes") else str(value))
+    for model in models.values():
+        for name, value in model:
+            table.add_row(name.replace("_", " "), size(value) if name.endswith("_bytes") else str(value))
     _console().print(table)
 
 
-def show(models: Sequence[BaseModel], form: Form) -> None:
-    """Print models of one kind."""
-    if form == "table":
-        _table(models)
-        return
-    content = [model.model_dump(mode="json") for model in models]
-    click.echo(json.dumps(content, indent=2) if form == "json" else yaml.safe_dump(content, sort_keys=False).rstrip())
-
-
-def show_one(model: BaseModel | None, name: str, form: Form) -> None:
-    """Print one model, or fail because it is not there."""
+def found(model: T | None, name: str) -> T:
+    """The model, or a failure because it is not there."""
     if model is None:
         raise click.ClickException(f"there is no {name}")
-    show([model], form)
+    return model
 
 
 def parsed(model: type[T], content: dict[str, Any]) -> T:
@@ -56,6 +64,10 @@ def parsed(model: type[T], content: dict[str, Any]) -> T:
     except ValidationError as error:
         found = [f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors()]
         raise click.UsageError("; ".join(found)) from error
+
+
+def _serialize(content: object, form: Form) -> None:
+    click.echo(json.dumps(content, indent=2) if form == "json" else yaml.safe_dump(content, sort_keys=False).rstrip())
 
 
 def size(count: int) -> str:

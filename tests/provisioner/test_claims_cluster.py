@@ -186,8 +186,9 @@ def test_policy_changes_and_a_claim_that_is_bound_again(stage: Stage, target: Ta
     stage.delete_claim("kept")
     eventually(lambda: stage.kube.get(path)["status"]["phase"] == "Released", "the PV to be released")
     assert target.client.get_volume(pv["metadata"]["name"]) is not None
-    # An administrator hands it to another claim.
-    patch_pv(stage, pv, {"spec": {"claimRef": None}})
+    # An administrator hands it to another claim, by name: left without one, it may go to any that waits.
+    reserved = {"namespace": stage.namespace, "name": "heir", "uid": None, "resourceVersion": None}
+    patch_pv(stage, pv, {"spec": {"claimRef": reserved}})
     stage.claim("heir", volumeName=pv["metadata"]["name"])
     stage.bound("heir")
     eventually(lambda: (s := stage.secret(pv)) is not None and password(s) != old_password, "another password")
