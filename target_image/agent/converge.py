@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 DEATH_POLL_S = 0.2
 REPLAY_WORKERS = 4
+PAUSE_S = 0.001
 
 AUDIT_EVERY = 6
 """Every so many looks, all of the engine's targets are read back."""
@@ -121,7 +122,7 @@ class Supervisor:
         """One round of the watch. A failure of one round is told and tried again in the next."""
         try:
             self._restart_dead_shards()
-            self._mend(export.id for export in self._ledger.exports() if self._needs_work(export))
+            self._mend(self._unsettled())
             if audit:
                 differing = self._serving.audit(self._ledger.exports())
                 for export in differing:
@@ -150,6 +151,15 @@ class Supervisor:
 
     def _exports_of(self, shard: int) -> list[ExportRecord]:
         return [export for export in self._ledger.exports() if export.shard == shard]
+
+    def _unsettled(self) -> Iterator[str]:
+        """Ids of the exports that need work. Requests go first: with thousands, a look takes seconds of small steps."""
+        for export in self._ledger.exports():
+            if self._stopping or self._engine.dead_shards():
+                return
+            if self._needs_work(export):
+                yield export.id
+            time.sleep(PAUSE_S)
 
     def _needs_work(self, export: ExportRecord) -> bool:
         settled = self._serving.phase(export) in (wire.Phase.READY, wire.Phase.OFFLINE)
