@@ -14,9 +14,11 @@ from pydantic import SecretStr
 
 from bench.processes import started
 from bench.servers import answers, free_ports, wait_until
-from target_image.agent.wire import Chap, ExportSpec, Lun, VolumeSpec
+from target_image.agent.wire import Chap, Export, ExportSpec, Lun, VolumeSpec
 from target_image.client import TargetClient
 
+SHARDS = 4
+"""As the chart has it."""
 VOLUME_BYTES = 64 * 2**20
 PASSWORD = "not-a-secret-at-all"  # noqa: S105
 
@@ -26,9 +28,14 @@ class Agent:
     """One agent and its ports, kept from start to start; its data is in `folder`."""
 
     folder: Path
+    shards: int = SHARDS
     api_port: int = field(default_factory=free_ports)
-    iscsi_port: int = field(default_factory=free_ports)
+    iscsi_port: int = field(init=False)
     process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.iscsi_port = free_ports(self.shards)
+        self._portals: dict[str, str] = {}
 
     @property
     def url(self) -> str:
@@ -43,6 +50,7 @@ class Agent:
             "api-port": self.api_port,
             "iscsi-port": self.iscsi_port,
             "iscsi-addresses": "127.0.0.1",
+            "shards": self.shards,
             "page-port": free_ports(),
             "metrics-port": free_ports(),
             "overcommit-ratio": 1000,
@@ -58,7 +66,8 @@ class Agent:
         return TargetClient(self.url, timeout_s=60)
 
     def iscsi_url(self, name: str) -> str:
-        return f"iscsi://{name}%{PASSWORD}@127.0.0.1:{self.iscsi_port}/iqn.2026-11.io.lundock:{name}/1"
+        """Of an export that fill() has made."""
+        return f"iscsi://{name}%{PASSWORD}@{self._portals[name]}/iqn.2026-11.io.lundock:{name}/1"
 
     def serves(self, name: str) -> bool:
         """Whether a login to the export succeeds and its disk answers."""
@@ -68,14 +77,15 @@ class Agent:
     def fill(self, first: int, end: int) -> None:
         """Make exports n<first> to n<end-1>, each with an empty volume."""
         with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda number: create(self.client(), f"n{number}"), range(first, end)))
+            for made in pool.map(lambda number: create(self.client(), f"n{number}"), range(first, end)):
+                self._portals[made.id] = made.portals[0]
 
 
-def create(client: TargetClient, name: str) -> None:
+def create(client: TargetClient, name: str) -> Export:
     """A volume and its export with CHAP, as the provisioner makes them."""
     client.ensure_volume(name, VolumeSpec(size_bytes=VOLUME_BYTES))
     chap = Chap(username=name, password=SecretStr(PASSWORD))
-    client.ensure_export(name, ExportSpec(luns=[Lun(lun=1, volume=name)], chap=chap))
+    return client.ensure_export(name, ExportSpec(luns=[Lun(lun=1, volume=name)], chap=chap))
 
 
 def delete(client: TargetClient, name: str) -> None:

@@ -1,10 +1,10 @@
 """What does one call cost when there are many exports, and the provisioner when there are many claims?
 
-    python -m bench.scale [--exports 10,200,2000] [--claims 10000] [--rounds 3]
+    python -m bench.scale [--exports 10,200,2000] [--shards 4] [--claims 10000] [--rounds 3]
 
 Calls are made one after the other by one client, at each number of exports; a create is a volume and its export,
-ledger synced. Discovery is SendTargets by libiscsi. The claims are Bound ones of ours in a control plane without nodes;
-"synced" is /readyz of a provisioner started there.
+ledger synced. Discovery is SendTargets by libiscsi from one shard. The claims are Bound ones of ours in a control plane
+without nodes; "synced" is /readyz of a provisioner started there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import click
 import requests
 
 from bench import resolve
-from bench.agent import Agent, create, delete
+from bench.agent import SHARDS, Agent, create, delete
 from bench.kube import CLAIMS, VOLUMES, Api
 from bench.processes import cpu_seconds, peak_mib, started, threads
 from bench.provision import p99
@@ -36,8 +36,8 @@ def ms(call: Callable[..., object], *arguments: object) -> float:
     return (time.monotonic() - started_s) * 1000
 
 
-def one_size(report: Report, agent: Agent, count: int) -> float:
-    """Rows for this many exports. Returns the p99 of a create, in milliseconds."""
+def one_size(report: Report, agent: Agent, name: str) -> float:
+    """Rows for so many exports. Returns the p99 of a create, in milliseconds."""
     client, portal = agent.client(), f"iscsi://127.0.0.1:{agent.iscsi_port}"
     names = [f"extra{number}" for number in range(CALLS)]
     samples = {
@@ -48,22 +48,25 @@ def one_size(report: Report, agent: Agent, count: int) -> float:
         "discovery": [ms(run, "iscsi-ls", portal) for _ in range(5)],
     }
     for what, values in samples.items():
-        report.add(f"{count} exports: {what}", "ms", values)
-    report.add(f"{count} exports: peak memory of agent and tgtd", "MiB", [peak_mib(agent.process.pid)])
-    report.add(f"{count} exports: threads of agent and tgtd", "", [threads(agent.process.pid)])
+        report.add(f"{name}: {what}", "ms", values)
+    report.add(f"{name}: peak memory of agent and tgtd", "MiB", [peak_mib(agent.process.pid)])
+    report.add(f"{name}: threads of agent and tgtd", "", [threads(agent.process.pid)])
     return p99(samples["create"])
 
 
-def exports(report: Report, counts: list[int]) -> None:
-    with scratch() as folder, Agent(folder).running() as agent:
+def exports(report: Report, counts: list[int], shards: int) -> None:
+    with scratch() as folder, Agent(folder, shards).running() as agent:
         worst, made = [], 0
         for count in counts:
             agent.fill(made, count)
             made = count
-            worst.append(one_size(report, agent, count))
+            worst.append(one_size(report, agent, f"{count} exports"))
         ratio = worst[-1] / worst[0]
         name = f"p99 of a create, {counts[-1]} exports against {counts[0]}"
         report.add(name, "times", [ratio], goal="at most 1.5 times", met=ratio <= 1.5)
+    with scratch() as folder, Agent(folder, shards=1).running() as agent:
+        agent.fill(0, counts[-1])
+        one_size(report, agent, f"{counts[-1]} exports on 1 shard")
 
 
 def claims(report: Report, count: int, rounds: int) -> None:
@@ -102,11 +105,12 @@ def _is_ready(port: int) -> bool:
 
 @click.command(help=__doc__)
 @click.option("--exports", "counts", default="10,200,2000", show_default=True)
+@click.option("--shards", default=SHARDS, show_default=True, help="tgtd processes of the agent with them.")
 @click.option("--claims", "claim_count", default=10_000, show_default=True)
 @click.option("--rounds", default=3, show_default=True, help="Starts of the provisioner.")
-def main(counts: str, claim_count: int, rounds: int) -> None:
+def main(counts: str, shards: int, claim_count: int, rounds: int) -> None:
     report = Report("scale", " ".join((__doc__ or "").split("\n\n")[2].split()))
-    exports(report, [int(count) for count in counts.split(",")])
+    exports(report, [int(count) for count in counts.split(",")], shards)
     claims(report, claim_count, rounds)
     report.show()
     report.write()

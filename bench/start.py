@@ -1,6 +1,6 @@
 """How soon does the target serve? After `docker run`, after a restart with many exports, after a kill of tgtd.
 
-    python -m bench.start [--exports 1,200,2000] [--image lundock/target] [--rounds 5]
+    python -m bench.start [--exports 1,200,2000] [--image lundock/target] [--shards 4] [--rounds 5]
 
 "Served" is a login by libiscsi that gets the disk's capacity, tried again and again from the start on. A restart is a
 stop and a start of the agent as a process, to the last export that it has. The kill is `kill -9` of tgtd with a reader
@@ -22,7 +22,7 @@ from typing import Self
 
 import click
 
-from bench.agent import Agent
+from bench.agent import SHARDS, Agent
 from bench.processes import family, started
 from bench.report import Report
 from bench.servers import free_ports, run, scratch, wait_until
@@ -43,8 +43,14 @@ def container_s(image: str) -> float:
         run("docker", "rm", "-f", "-v", name)
 
 
-def restart_s(agent: Agent, last: str) -> float:
-    """Seconds from a stopped agent's start to a login at the last of its exports."""
+def restarts_s(agent: Agent, made: int, count: int, rounds: int) -> list[float]:
+    """Fill the agent up to `count` exports; seconds from each start to a login at the last of them."""
+    with agent.running():
+        agent.fill(made, count)
+    return [_restart_s(agent, f"n{count - 1}") for _ in range(rounds)]
+
+
+def _restart_s(agent: Agent, last: str) -> float:
     started_s = time.monotonic()
     with agent.running():
         wait_until(lambda: agent.serves(last), f"a login to {last}")
@@ -71,7 +77,7 @@ def outage(agent: Agent, name: str) -> Outage:
             os.kill(pid, signal.SIGKILL)
         killed_at_s = time.monotonic()
         with ThreadPoolExecutor(1) as pool:
-            reading = pool.submit(lambda: (prompt.read(), time.monotonic())[1])
+            reading = pool.submit(prompt.read)
             wait_until(lambda: agent.serves(name), f"a login to {name} after the kill")
             login_s = time.monotonic() - killed_at_s
             return Outage(login_s, reading.result(timeout=120) - killed_at_s)
@@ -84,8 +90,8 @@ class _Prompt:
         argv = ["qemu-io", "-r", "-f", "raw", url]
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def read(self) -> None:
-        """Read one block. Raises RuntimeError where that fails."""
+    def read(self) -> float:
+        """Read one block. Returns when it was there, in seconds of time.monotonic(). Raises RuntimeError where that fails."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print("read 0 64k", file=self._process.stdin, flush=True)
@@ -93,7 +99,7 @@ class _Prompt:
             if "failed" in line:
                 raise RuntimeError(f"qemu-io could not read: {line.strip()}")
             if "ops/sec" in line:
-                return
+                return time.monotonic()
         raise RuntimeError("qemu-io ended")
 
     def __enter__(self) -> Self:
@@ -107,21 +113,20 @@ class _Prompt:
 @click.command(help=__doc__)
 @click.option("--exports", default="1,200,2000", show_default=True)
 @click.option("--image", default="lundock/target", show_default=True)
+@click.option("--shards", default=SHARDS, show_default=True, help="tgtd processes of an agent with many exports.")
 @click.option("--rounds", default=5, show_default=True)
-def main(exports: str, image: str, rounds: int) -> None:
+def main(exports: str, image: str, shards: int, rounds: int) -> None:
     report = Report("start", " ".join((__doc__ or "").split("\n\n")[2].split()))
     row = report.add("docker run to the first login", "s", [container_s(image) for _ in range(rounds)])
     row.goal, row.met = "1 s", row.median <= 1
+    counts = sorted(int(number) for number in exports.split(","))
     with scratch() as folder:
-        agent, made = Agent(folder), 0
-        for count in sorted(int(number) for number in exports.split(",")):
-            with agent.running():
-                agent.fill(made, count)
+        agent, made = Agent(folder, shards), 0
+        for count in counts:
+            samples = restarts_s(agent, made, count, rounds)
             made = count
-            row = report.add(
-                f"restart with {count} exports", "s", [restart_s(agent, f"n{count - 1}") for _ in range(rounds)]
-            )
-            row.goal, row.met = "5 s", row.median <= 5
+            name = f"restart with {count} exports, {shards} shards"
+            report.add(name, "s", samples, goal="5 s", met=statistics.median(samples) <= 5)
         with agent.running():
             wait_until(lambda: agent.serves("n0"), "a login")
             outages = [outage(agent, "n0") for _ in range(rounds)]
@@ -129,6 +134,8 @@ def main(exports: str, image: str, rounds: int) -> None:
             samples = [getattr(each, f"{what}_s") for each in outages]
             name = f"kill -9 of tgtd under I/O to the next {what}, {made} exports"
             report.add(name, "s", samples, goal="5 s", met=statistics.median(samples) <= 5)
+    with scratch() as folder:
+        report.add(f"restart with {made} exports, 1 shard", "s", restarts_s(Agent(folder, 1), 0, made, rounds))
     report.show()
     report.write()
 

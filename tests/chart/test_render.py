@@ -151,6 +151,15 @@ def test_a_portal_for_each_target_outlives_the_release(helm: Helm) -> None:
         assert [port["port"] for port in portal["spec"]["ports"]] == [3260, 3261]
 
 
+@pytest.mark.parametrize(("name", "shards"), [("defaults", 4), ("several", 2), ("lio", 1)])
+def test_shards_and_their_ports(helm: Helm, name: str, shards: int) -> None:
+    documents = helm.render(COMBINATIONS[name])
+    container = one(documents, "StatefulSet")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "LUNDOCK_SHARDS", "value": str(shards)} in container["env"]
+    ports = [port for port in container["ports"] if port["name"].startswith("iscsi-")]
+    assert [port["containerPort"] for port in ports] == list(range(3260, 3260 + shards))
+
+
 def test_a_large_number_reaches_the_agent_as_digits(helm: Helm) -> None:
     settings = {"reserve_bytes": 2**40, "overcommit_ratio": 1.5, "image_hosts": ["a.example", "b.example"]}
     documents = helm.render({"target": {"settings": settings}})
@@ -236,8 +245,7 @@ def test_who_reaches_the_target(helm: Helm, name: str) -> None:
     assert caller["podSelector"]["matchLabels"].items() <= provisioner.items()
     assert caller["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "provisioner"
     given = COMBINATIONS[name].get("networkPolicy")
-    shards = COMBINATIONS[name].get("target", {}).get("shards", 1)
-    for iscsi in (peers[f"iscsi-{shard}"] for shard in range(shards)):
+    for iscsi in (peers[port] for port in peers if port.startswith("iscsi-")):
         if given is None:
             assert iscsi is None
         else:

@@ -12,6 +12,8 @@
 {{- end -}}
 
 {{- define "lundock.target" -}}{{ include "lundock.fullname" . }}-target{{- end -}}
+{{- /* The kernel serves all LUNs through one port. */ -}}
+{{- define "lundock.shards" -}}{{ if eq .Values.target.engine "lio" }}1{{ else }}{{ .Values.target.shards }}{{ end }}{{- end -}}
 {{- define "lundock.provisioner" -}}{{ include "lundock.fullname" . }}-provisioner{{- end -}}
 
 {{/* For what has no namespace of its own (ClusterRole, admission policy). */}}
