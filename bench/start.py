@@ -91,7 +91,7 @@ class _Prompt:
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def read(self) -> float:
-        """Read one block. Returns when it was there, in seconds of time.monotonic(). Raises RuntimeError where that fails."""
+        """Read one block. Returns the time.monotonic() when it was there, in seconds. Raises RuntimeError."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print("read 0 64k", file=self._process.stdin, flush=True)

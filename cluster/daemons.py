@@ -5,8 +5,10 @@ What is ours is known by a mark in the process's environment (see `processes`), 
 
 from __future__ import annotations
 
+import grp
 import os
 import socket
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from cluster.places import cache_home
 from cluster.processes import Processes
 
 OWNER = Path("/run/lundock-daemons")
+KVM = Path("/dev/kvm")
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,29 @@ def start(daemons: tuple[Daemon, ...], progress: Progress) -> None:
             continue
         if os.geteuid() != 0:
             raise Privilege(f"{daemon.name} does not answer, and starting it needs root: start it, or run this as root")
+        if daemon.name == "libvirtd":
+            share_kvm(KVM, progress)
         progress(f"starting {daemon.name}")
         processes().start(daemon.name, daemon.name)
         processes().wait(daemon.name, daemon.answers, timeout_s=60)
+
+
+def share_kvm(device: Path, progress: Progress) -> None:
+    """Give a /dev/kvm that only root may open to the group kvm, as udev does on machines that have it.
+
+    libvirtd tries KVM with CAP_DAC_OVERRIDE (virQEMUCapsInitQMPCommand), and before each later step asks whether its
+    QEMUs' user may open the device too (virQEMUCapsIsValid). Where the two disagree it tries again, 2 s a time, and a
+    VM's start takes two minutes (seen with libvirt 9.0).
+    """
+    try:
+        if device.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return
+        group = grp.getgrnam("kvm").gr_gid
+    except (OSError, KeyError):
+        return
+    progress(f"giving {device} to the group kvm, as udev would: libvirt's QEMU may not open it")
+    os.chown(device, -1, group)
+    device.chmod(0o660)
 
 
 def stop(progress: Progress = lambda _line: None, daemons: tuple[Daemon, ...] = (*DOCKER, *LIBVIRT)) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import socket
 import subprocess
 import sys
@@ -63,3 +65,23 @@ def test_what_ran_before_stays(daemon: Daemon) -> None:
             assert said == []
         finally:
             before.kill()
+
+
+@pytest.mark.parametrize(("mode", "shared"), [(0o600, True), (0o666, False), (0o660, False)])
+def test_only_a_device_that_root_alone_may_open_is_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, shared: bool
+) -> None:
+    device = tmp_path / "kvm"
+    device.touch()
+    device.chmod(mode)
+    own = grp.getgrgid(os.getegid())
+    monkeypatch.setattr(grp, "getgrnam", {"kvm": own}.__getitem__)
+    said: list[str] = []
+    daemons.share_kvm(device, said.append)
+    assert bool(said) == shared
+    assert device.stat().st_mode & 0o777 == (0o660 if shared else mode)
+    assert device.stat().st_gid == own.gr_gid
+
+
+def test_a_machine_without_kvm_is_left_alone(tmp_path: Path) -> None:
+    daemons.share_kvm(tmp_path / "kvm", pytest.fail)
