@@ -160,6 +160,9 @@ class Settings:
             )
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
             raise SettingsError("--tls-cert-file and --tls-key-file go together: give both or neither")
+        for file in (self.tls_cert_file, self.tls_key_file):
+            if file is not None and not file.is_file():
+                raise SettingsError(f"the TLS file {file} is not there: give the path of a PEM file")
         if self.shards < 1:
             raise SettingsError(f"--shards is {self.shards}: at least one process has to serve iSCSI")
         if not self.iscsi_addresses:

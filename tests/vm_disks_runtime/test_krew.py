@@ -14,7 +14,7 @@ import yaml
 
 from tests.vm_disks import cases
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 BUILD = Path(__file__).parents[2] / "vm_disks" / "krew" / "build.sh"
 URL = "https://plugins.example.com/v1"
