@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from bench.processes import started
+from bench.processes import family, started
 from bench.servers import answers, free_ports, wait_until
 from target_image.agent.wire import Chap, Export, ExportSpec, Lun, VolumeSpec
 from target_image.client import TargetClient
@@ -68,6 +68,12 @@ class Agent:
     def iscsi_url(self, name: str) -> str:
         """Of an export that fill() has made."""
         return f"iscsi://{name}%{PASSWORD}@{self._portals[name]}/iqn.2026-11.io.lundock:{name}/1"
+
+    def daemons(self, name: str = "") -> list[int]:
+        """The pids of its tgtd processes, or of the one that serves this export."""
+        portal = self._portals[name] if name else ""
+        children = family(self.process.pid)[1:]
+        return [pid for pid in children if f"portal={portal}" in Path(f"/proc/{pid}/cmdline").read_text()]
 
     def serves(self, name: str) -> bool:
         """Whether a login to the export succeeds and its disk answers."""

@@ -142,8 +142,7 @@ class Supervisor:
             self._engine.restart(shard)
         if not self._empty:
             return
-        for shard in sorted(self._empty):
-            self._replay(self._exports_of(shard))
+        self._replay(export for export in self._ledger.exports() if export.shard in self._empty)
         self._engine.open()
         log.info("serving again", shards=sorted(self._empty))
         self._empty.clear()

@@ -81,7 +81,7 @@ class TgtRefused(EngineFailed):
         self.tgt_code = code
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
     """One request. `text` is left out of repr and str, since it may hold a password."""
 
@@ -128,19 +128,26 @@ class ManagementSocket:
     """The socket of one tgtd. Any thread may use it: each request has a connection of its own."""
 
     def __init__(self, path: Path, timeout_s: float = 10.0) -> None:
-        self._path = path
+        self._path = str(path)
         self._timeout_s = timeout_s
+        self._timeout = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # struct timeval, socket(7)
 
     def send(self, request: Request) -> str:
         """Send one request and give the answer's body. Raises TgtRefused, or EngineDown without an answer."""
         raw = request.encode()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(self._timeout_s)
-                connection.connect(str(self._path))
+                # Not settimeout: that polls before each step, and a replay has tens of thousands of them.
+                for timeout in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+                    connection.setsockopt(socket.SOL_SOCKET, timeout, self._timeout)
+                connection.connect(self._path)
                 connection.sendall(raw)
                 code, length = _ANSWER.unpack(_receive(connection, _ANSWER.size))
                 body = _receive(connection, length - _ANSWER.size)
+        except BlockingIOError as error:
+            raise EngineDown(
+                f"tgtd did not answer on {self._path} within {self._timeout_s:g} s when asked to {request}"
+            ) from error
         except OSError as error:
             raise EngineDown(f"tgtd did not answer on {self._path} when asked to {request}: {error}") from error
         if code != Code.SUCCESS and code not in request.tolerated:
@@ -152,7 +159,7 @@ class ManagementSocket:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connection.settimeout(self._timeout_s)
-                connection.connect(str(self._path))
+                connection.connect(self._path)
                 credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         except OSError:
             return None
