@@ -15,7 +15,7 @@ from cluster.build import Binaries, Progress, binaries, build
 from cluster.containers import Containers
 from cluster.control_plane import ControlPlane
 from cluster.errors import NotReady, Privilege
-from cluster.places import Places, cache_home, write
+from cluster.places import Places, cache_home, exclusive, write
 from cluster.processes import Processes, wait_for
 
 COMPONENTS = (
@@ -92,7 +92,7 @@ class Cluster:
             ClusterError: what is missing, or did not start, and what to do.
         """
         _need_root()
-        with _exclusive("cluster.lock"):
+        with exclusive("cluster.lock"):
             if not self.places.state.exists():
                 self._clean()
                 network.check_is_free()
@@ -128,7 +128,7 @@ class Cluster:
     def down(self) -> None:
         """End all processes and pods and remove every trace but the built binaries and the images."""
         _need_root()
-        with _exclusive("cluster.lock"):
+        with exclusive("cluster.lock"):
             self._clean()
 
     def is_up(self) -> bool:
@@ -168,14 +168,14 @@ def lease(progress: Progress = silent) -> Iterator[Cluster]:
     with (cache_home() / "cluster.users").open("a+") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         try:
-            with _exclusive("cluster.leases"):
+            with exclusive("cluster.leases"):
                 starts_it = not leased.places.state.exists()
                 leased.up(progress)
                 if starts_it:
                     write(leased.places.run / LEASED, "")
             yield leased
         finally:
-            with _exclusive("cluster.leases"):
+            with exclusive("cluster.leases"):
                 if _is_last(users.fileno()) and leased.is_leased:
                     progress("stopping Kubernetes")
                     leased.down()
@@ -188,14 +188,6 @@ def _is_last(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _exclusive(name: str) -> Iterator[None]:
-    cache_home().mkdir(parents=True, exist_ok=True)
-    with (cache_home() / name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _need_root() -> None:

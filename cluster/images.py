@@ -15,7 +15,7 @@ from cluster import shell
 from cluster.build import Binaries, Progress
 from cluster.containers import Containers
 from cluster.errors import CommandFailed, Privilege
-from cluster.places import REPOSITORY, cache_home
+from cluster.places import REPOSITORY, cache_home, exclusive
 
 BASE = "debian:bookworm-slim"
 DOCKERFILES = {
@@ -34,6 +34,8 @@ HOST_CERTIFICATES = Path("/usr/local/share/ca-certificates")
 def build(image: str, progress: Progress, arguments: Mapping[str, str] | None = None) -> str:
     """Build one of our images unless it is there already, made from the same files. Tags: latest and the version.
 
+    Several processes may call it at once: one builds, the others wait for it.
+
     Args:
         image: a key of DOCKERFILES.
         arguments: of the build (`--build-arg`).
@@ -44,17 +46,18 @@ def build(image: str, progress: Progress, arguments: Mapping[str, str] | None = 
     Raises:
         CommandFailed: with the end of the build's output.
     """
-    base_image(progress)
-    fill_certificates()
     words = [f"{name}={value}" for name, value in sorted((arguments or {}).items())]
     dockerfile, tagged = REPOSITORY / DOCKERFILES[image], f"{image}:{VERSION}"
-    source = _source_digest(dockerfile, words)
-    if _label(tagged) != source:
-        progress(f"building {image}")
-        options = [option for word in words for option in ("--build-arg", word)]
-        options += ["--label", f"{SOURCE_LABEL}={source}", "--tag", tagged, "--file", str(dockerfile)]
-        shell.run("docker", "build", *options, REPOSITORY, timeout_s=1800)
-    shell.run("docker", "tag", tagged, f"{image}:latest")
+    with exclusive("images.lock"):
+        base_image(progress)
+        fill_certificates()
+        source = _source_digest(dockerfile, words)
+        if _label(tagged) != source:
+            progress(f"building {image}")
+            options = [option for word in words for option in ("--build-arg", word)]
+            options += ["--label", f"{SOURCE_LABEL}={source}", "--tag", tagged, "--file", str(dockerfile)]
+            shell.run("docker", "build", *options, REPOSITORY, timeout_s=1800)
+        shell.run("docker", "tag", tagged, f"{image}:latest")
     return tagged
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,15 @@ REPOSITORY = SOURCE.parent
 def cache_home() -> Path:
     """The folder that survives from run to run: ($XDG_CACHE_HOME or ~/.cache)/lundock."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lundock"
+
+
+@contextlib.contextmanager
+def exclusive(name: str) -> Iterator[None]:
+    """Hold the lock of this name, which all processes of this user's cache share."""
+    cache_home().mkdir(parents=True, exist_ok=True)
+    with (cache_home() / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def write(file: Path, text: str, mode: int = 0o644) -> None:

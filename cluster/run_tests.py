@@ -1,13 +1,19 @@
-"""`./test`: static checks, then all tests with the daemons and the Kubernetes build that they need.
+"""`./test`: static checks and all tests, with the daemons and the Kubernetes build that they need.
 
+What runs in Kubernetes and in guests waits more than it computes, so it runs beside the rest and is shown at the end.
 Any arguments go to pytest, and then only it runs.
 """
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from cluster import daemons
 from cluster.errors import ClusterError
@@ -21,6 +27,10 @@ CHECKS = (
     ("mypy",),
     ("lint-imports",),
 )
+PYTEST = (sys.executable, "-m", "pytest")
+QUICK = ("-m", "not slow and not cluster and not guest")
+HEAVY = ("-m", "not slow and (cluster or guest)")
+PROGRESS_S = 60
 
 
 def check() -> list[str]:
@@ -33,25 +43,61 @@ def check() -> list[str]:
     return failed
 
 
+@contextmanager
+def beside(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A pytest that runs beside, and the file with what it prints. It is ended with the block."""
+    with tempfile.NamedTemporaryFile() as output:
+        process = subprocess.Popen(
+            [*PYTEST, *arguments],
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches it once, by us: a second one would cut its tidying up
+        )
+        try:
+            yield process, Path(output.name)
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.wait()
+
+
+def run_all(building: BackgroundBuild) -> list[str]:
+    """Everything. Returns the names of the parts that failed."""
+    with beside(*HEAVY) as (heavy, output):
+        heading("1", "Static checks")
+        failed = check()
+        building.wait()  # helm, which the chart is rendered with, is built with it
+        heading("2", "Tests (those in Kubernetes and in guests run beside them)")
+        if subprocess.run([*PYTEST, *QUICK], cwd=REPOSITORY, check=False).returncode:
+            failed.append("tests")
+        heading("3", "Tests in Kubernetes and in guests")
+        while heavy.poll() is None:
+            say(f"  {''.join(output.read_text(errors='replace').splitlines()[-1:])}")
+            with suppress(subprocess.TimeoutExpired):
+                heavy.wait(PROGRESS_S)
+        say(output.read_text(errors="replace"))
+        if heavy.returncode:
+            failed.append("tests in Kubernetes and in guests")
+    return failed
+
+
 def main(arguments: list[str]) -> int:
     started_s = time.monotonic()
     daemons.start((*daemons.DOCKER, *daemons.LIBVIRT), say)
     try:
         building = BackgroundBuild()
-        failed = []
-        if not arguments:
-            heading("1", "Static checks")
-            failed = check()
-            heading("2", "Tests")
-        building.wait()  # helm, which the chart is rendered with, is built with it
-        tests = subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=REPOSITORY, check=False).returncode
+        if arguments:
+            building.wait()
+            return subprocess.run([*PYTEST, *arguments], cwd=REPOSITORY, check=False).returncode
+        failed = run_all(building)
     finally:
         daemons.stop(say)
-    minutes, seconds = divmod(int(time.monotonic() - started_s), 60)
-    say(f"{minutes} min {seconds} s")
+        minutes, seconds = divmod(int(time.monotonic() - started_s), 60)
+        say(f"{minutes} min {seconds} s")
     for name in failed:
         say(f"failed: {name}")
-    return tests or bool(failed)
+    return bool(failed)
 
 
 if __name__ == "__main__":
