@@ -1,6 +1,6 @@
 """`./test`: static checks and all tests, with the daemons and the Kubernetes build that they need.
 
-What runs in Kubernetes and in guests waits more than it computes, so it runs beside the rest and is shown at the end.
+What runs in Kubernetes waits more than it computes, so it runs beside the rest and is shown at the end.
 Any arguments go to pytest, and then only it runs.
 """
 
@@ -28,8 +28,8 @@ CHECKS = (
     ("lint-imports",),
 )
 PYTEST = (sys.executable, "-m", "pytest")
-QUICK = ("-m", "not slow and not cluster and not guest")
-HEAVY = ("-m", "not slow and (cluster or guest)")
+IN_KUBERNETES = ("-m", "cluster and not slow")
+ALL_OTHERS = ("-m", "not cluster and not slow")
 PROGRESS_S = 60
 
 
@@ -64,21 +64,21 @@ def beside(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
 
 def run_all(building: BackgroundBuild) -> list[str]:
     """Everything. Returns the names of the parts that failed."""
-    with beside(*HEAVY) as (heavy, output):
+    with beside(*IN_KUBERNETES) as (in_kubernetes, output):
         heading("1", "Static checks")
         failed = check()
         building.wait()  # helm, which the chart is rendered with, is built with it
-        heading("2", "Tests (those in Kubernetes and in guests run beside them)")
-        if subprocess.run([*PYTEST, *QUICK], cwd=REPOSITORY, check=False).returncode:
+        heading("2", "Tests (those in Kubernetes run beside them)")
+        if subprocess.run([*PYTEST, *ALL_OTHERS], cwd=REPOSITORY, check=False).returncode:
             failed.append("tests")
-        heading("3", "Tests in Kubernetes and in guests")
-        while heavy.poll() is None:
+        heading("3", "Tests in Kubernetes")
+        while in_kubernetes.poll() is None:
             say(f"  {''.join(output.read_text(errors='replace').splitlines()[-1:])}")
             with suppress(subprocess.TimeoutExpired):
-                heavy.wait(PROGRESS_S)
+                in_kubernetes.wait(PROGRESS_S)
         say(output.read_text(errors="replace"))
-        if heavy.returncode:
-            failed.append("tests in Kubernetes and in guests")
+        if in_kubernetes.returncode:
+            failed.append("tests in Kubernetes")
     return failed
 
 

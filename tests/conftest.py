@@ -11,7 +11,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite-golden", action="store_true", help="write what is rendered now to the golden files")
 
 
-TIERS = ("integration", "guest", "cluster")
+TIERS = ("integration", "cluster", "guest")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
