@@ -12,6 +12,8 @@ from cluster.processes import wait_for
 NAME = "lundock-demo"
 IQN = "iqn.2017-01.io.kubevirt:sn.42"
 ISCSI_PORT = 3260
+DISKS = range(1, 5)
+"""LUN 0 is tgt's own controller."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,11 @@ class DemoTarget:
         return ["qemu-system-x86_64", "-snapshot", "-nographic", "-drive", f"file={self.url}/{IQN}/{lun}"]
 
     def start(self) -> None:
-        """Start it afresh and wait until all four LUNs are served. Raises NotReady with its log."""
+        """Start it afresh and wait until all four disks are served. Raises NotReady with its log."""
         self.stop()
         shell.run(*self.command.split())
-        if not wait_for(lambda: self.luns().count("Lun:") >= 4, timeout_s=120):
-            raise NotReady(f"the target serves no four LUNs after 120 s:\n{shell.run('docker', 'logs', NAME)[-2000:]}")
+        if not wait_for(self._serves_all, timeout_s=120):
+            raise NotReady(f"the target serves no four disks after 120 s:\n{shell.run('docker', 'logs', NAME)[-2000:]}")
 
     def luns(self) -> str:
         """What iscsi-ls sees; empty while nothing is served."""
@@ -55,6 +57,10 @@ class DemoTarget:
             return shell.run("iscsi-ls", "-s", self.url, timeout_s=30)
         except CommandFailed:
             return ""
+
+    def _serves_all(self) -> bool:
+        words = self.luns().split()
+        return all(f"Lun:{number}" in words for number in DISKS)
 
     def stop(self) -> None:
         """Remove it with its data, if it is there."""
