@@ -64,10 +64,10 @@ def beside(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
 
 def run_all(building: BackgroundBuild) -> list[str]:
     """Everything. Returns the names of the parts that failed."""
+    building.wait()  # helm, which the chart is rendered with, is built with it
     with beside(*IN_KUBERNETES) as (in_kubernetes, output):
         heading("1", "Static checks")
         failed = check()
-        building.wait()  # helm, which the chart is rendered with, is built with it
         heading("2", "Tests (those in Kubernetes run beside them)")
         if subprocess.run([*PYTEST, *ALL_OTHERS], cwd=REPOSITORY, check=False).returncode:
             failed.append("tests")
