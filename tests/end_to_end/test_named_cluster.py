@@ -5,6 +5,7 @@ Minutes of pushing and pulling, and it installs the release `lundock` itself: ru
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,7 +45,10 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 def walk(cluster: Cluster, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "cluster.walkthrough", *map(str, arguments)]
-    environment = cluster.plane.client_environment  # kubectl and helm on PATH; KUBECONFIG is not to be looked at
+    environment = {
+        **os.environ,
+        **cluster.plane.client_environment,
+    }  # kubectl and helm on PATH; KUBECONFIG is not to be looked at
     environment["KUBECONFIG"] = "/nonexistent"
     timeout_s = 900 + BOOT_TIMEOUT_S
     return subprocess.run(
