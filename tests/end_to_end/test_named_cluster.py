@@ -45,11 +45,8 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 def walk(cluster: Cluster, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "cluster.walkthrough", *map(str, arguments)]
-    environment = {
-        **os.environ,
-        **cluster.plane.client_environment,
-    }  # kubectl and helm on PATH; KUBECONFIG is not to be looked at
-    environment["KUBECONFIG"] = "/nonexistent"
+    # kubectl and helm on PATH; KUBECONFIG is not to be looked at
+    environment = {**os.environ, **cluster.plane.client_environment, "KUBECONFIG": "/nonexistent"}
     timeout_s = 900 + BOOT_TIMEOUT_S
     return subprocess.run(
         argv, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=REPOSITORY, env=environment
