@@ -29,6 +29,8 @@ class Daemon:
     """Also the program."""
     answers: Callable[[], bool]
     """Whether it serves, whoever started it."""
+    prepare: Callable[[Progress], None] | None = None
+    """What has to be done before we start it."""
 
 
 def _docker_answers() -> bool:
@@ -47,10 +49,28 @@ def _accepts(path: str) -> Callable[[], bool]:
     return probe
 
 
+def share_kvm(progress: Progress, device: Path = KVM) -> None:
+    """Give a /dev/kvm that only root may open to the group kvm, as udev does on machines that have it.
+
+    libvirtd tries KVM with CAP_DAC_OVERRIDE (virQEMUCapsInitQMPCommand), and before each later step asks whether its
+    QEMUs' user may open the device too (virQEMUCapsIsValid). Where the two disagree it tries again, 2 s a time, and a
+    VM's start takes two minutes (seen with libvirt 9.0).
+    """
+    try:
+        if device.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            return
+        group = grp.getgrnam("kvm").gr_gid
+    except (OSError, KeyError):
+        return
+    progress(f"giving {device} to the group kvm, as udev would: libvirt's QEMU may not open it")
+    os.chown(device, -1, group)
+    device.chmod(0o660)
+
+
 DOCKER = (Daemon("dockerd", _docker_answers),)
 LIBVIRT = (
     Daemon("virtlogd", _accepts("/run/libvirt/virtlogd-sock")),
-    Daemon("libvirtd", _accepts("/run/libvirt/libvirt-sock")),
+    Daemon("libvirtd", _accepts("/run/libvirt/libvirt-sock"), prepare=share_kvm),
 )
 
 
@@ -71,29 +91,11 @@ def start(daemons: tuple[Daemon, ...], progress: Progress) -> None:
             continue
         if os.geteuid() != 0:
             raise Privilege(f"{daemon.name} does not answer, and starting it needs root: start it, or run this as root")
-        if daemon.name == "libvirtd":
-            share_kvm(KVM, progress)
+        if daemon.prepare is not None:
+            daemon.prepare(progress)
         progress(f"starting {daemon.name}")
         processes().start(daemon.name, daemon.name)
         processes().wait(daemon.name, daemon.answers, timeout_s=60)
-
-
-def share_kvm(device: Path, progress: Progress) -> None:
-    """Give a /dev/kvm that only root may open to the group kvm, as udev does on machines that have it.
-
-    libvirtd tries KVM with CAP_DAC_OVERRIDE (virQEMUCapsInitQMPCommand), and before each later step asks whether its
-    QEMUs' user may open the device too (virQEMUCapsIsValid). Where the two disagree it tries again, 2 s a time, and a
-    VM's start takes two minutes (seen with libvirt 9.0).
-    """
-    try:
-        if device.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            return
-        group = grp.getgrnam("kvm").gr_gid
-    except (OSError, KeyError):
-        return
-    progress(f"giving {device} to the group kvm, as udev would: libvirt's QEMU may not open it")
-    os.chown(device, -1, group)
-    device.chmod(0o660)
 
 
 def stop(progress: Progress = lambda _line: None, daemons: tuple[Daemon, ...] = (*DOCKER, *LIBVIRT)) -> None:

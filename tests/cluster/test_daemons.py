@@ -77,11 +77,11 @@ def test_only_a_device_that_root_alone_may_open_is_shared(
     own = grp.getgrgid(os.getegid())
     monkeypatch.setattr(grp, "getgrnam", {"kvm": own}.__getitem__)
     said: list[str] = []
-    daemons.share_kvm(device, said.append)
+    daemons.share_kvm(said.append, device)
     assert bool(said) == shared
     assert device.stat().st_mode & 0o777 == (0o660 if shared else mode)
     assert device.stat().st_gid == own.gr_gid
 
 
 def test_a_machine_without_kvm_is_left_alone(tmp_path: Path) -> None:
-    daemons.share_kvm(tmp_path / "kvm", pytest.fail)
+    daemons.share_kvm(pytest.fail, tmp_path / "kvm")
