@@ -174,4 +174,4 @@ def command(stage: Stage, name: str, *arguments: str) -> None:
     """A command that an operator runs in the provisioner's pod."""
     argv = [name if word == "run" else word for word in stage.process.argv]
     done = subprocess.run([*argv, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert "403" not in done.stdout + done.stderr, done.stdout + done.stderr
+    assert "forbidden" not in (done.stdout + done.stderr).lower(), done.stdout + done.stderr

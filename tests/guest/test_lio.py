@@ -19,8 +19,9 @@ SHORT = (
 )
 
 
+@pytest.mark.timeout(1000)
 def test_the_engine_in_short(guest: Machine) -> None:
-    _run(guest, f"{PYTEST} -k '{SHORT}'", timeout_s=500)
+    _run(guest, f"{PYTEST} -k '{SHORT}'", timeout_s=900)
 
 
 @pytest.mark.slow

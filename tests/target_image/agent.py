@@ -14,7 +14,8 @@ from tests.ports import free_ports
 from tests.target_image.initiator import Login
 from tests.waiting import eventually
 
-START_TIMEOUT_S = 30.0
+PATIENCE_S = 120.0
+"""For a start or an end, which take seconds; in the emulated guest of a busy machine they have taken more than 30."""
 
 
 def serve_argv(data_dir: Path, run_dir: Path, share_dir: Path, first_port: int, shards: int = 1) -> list[str]:
@@ -76,7 +77,11 @@ class Agent:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._argv, stdout=log, stderr=log)
         if ready:
-            eventually(self.ready, "the agent is ready", START_TIMEOUT_S)
+            try:
+                eventually(self.ready, "the agent is ready", PATIENCE_S)
+            except BaseException:
+                self.kill()  # or the next test meets it
+                raise
         return self
 
     def running(self) -> bool:
@@ -107,15 +112,19 @@ class Agent:
     def wait(self) -> int:
         """The exit code of an agent that ends by itself."""
         assert self._process is not None
-        code = self._process.wait(timeout=30)
+        code = self._process.wait(timeout=PATIENCE_S)
         self._process = None
         return code
 
     def _end(self, number: signal.Signals) -> int:
         if self._process is None:
             return 0
-        if self._process.poll() is None:
-            self._process.send_signal(number)
-        code = self._process.wait(timeout=30)
-        self._process = None
-        return code
+        process, self._process = self._process, None
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.wait(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise

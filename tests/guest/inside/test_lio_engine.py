@@ -30,9 +30,11 @@ CHAP = Credentials("the-user", "twelve-letters")
 def engine() -> Iterator[LioEngine]:
     engine = LioEngine(SETTINGS)
     engine.start()
-    engine.open()
-    yield engine
-    engine.stop()
+    try:
+        engine.open()
+        yield engine
+    finally:
+        engine.stop()
     assert list(Path("/sys/kernel/config/target/core").glob("*/lundock-*")) == []
     assert list(Path("/sys/kernel/config/target/iscsi").glob("iqn.*")) == []
 
