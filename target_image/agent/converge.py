@@ -121,6 +121,7 @@ class Supervisor:
     def _look(self, *, audit: bool) -> None:
         """One round of the watch. A failure of one round is told and tried again in the next."""
         try:
+            self._engine.end_hung()
             self._restart_dead_shards()
             self._mend(self._unsettled())
             if audit:

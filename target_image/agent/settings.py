@@ -56,6 +56,9 @@ class Settings:
     nop_count: int = 5
     """Unanswered pings after which a session is dropped."""
 
+    hung_after_s: float = 60.0
+    """Seconds without an answer after which a tgtd is taken for hung: it is killed and started again."""
+
     iqn_prefix: str = "iqn.2026-11.io.lundock"
     """Naming authority of derived IQNs: prefix, a colon, the export's id."""
 

@@ -70,6 +70,21 @@ def test_a_killed_tgtd_is_started_again_with_everything(agent: Agent) -> None:
         assert not initiator.can_log_in(agent.login(id))
 
 
+def test_a_hung_tgtd_is_started_again(make_agent: MakeAgent) -> None:
+    need("qemu-iscsi")
+    agent = make_agent("--hung-after-s=1").start()
+    with agent.client() as client:
+        client.ensure_volume("disk", volume_spec())
+        client.ensure_export("disk", export_spec("disk"))
+    [pid] = agent.tgtd_pids()
+    with initiator.Session(agent.login("disk")) as session:
+        session.write(0, 4096, pattern=7)
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: not _runs(pid), "the tgtd that hangs is gone")
+        session.read(0, 4096, pattern=7)
+    eventually(agent.ready, "another tgtd serves")
+
+
 def test_a_replay_that_fails_is_begun_again(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the new tgtd would stay offline, alive and empty, until somebody restarts the agent."""
     need("iscsi-ls")

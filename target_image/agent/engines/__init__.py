@@ -92,6 +92,9 @@ class Engine(Protocol):
     def stop(self) -> None:
         """End every session and leave nothing behind; in under 5 s."""
 
+    def end_hung(self) -> None:
+        """Kill each process that has not answered for settings.hung_after_s, so that it counts as dead."""
+
     def dead_shards(self) -> set[int]:
         """Shards whose process died, to be restarted with `restart`."""
 

@@ -91,6 +91,9 @@ class LioEngine:
             self._disks.sweep()
         self._unlock_host()
 
+    def end_hung(self) -> None:
+        """Nothing to do: the kernel cannot be killed alone."""
+
     def dead_shards(self) -> set[int]:
         return set()
 

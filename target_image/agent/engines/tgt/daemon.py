@@ -41,11 +41,13 @@ class Daemon:
         self._run_dir = run_dir
         self._nops = f"nop_interval={nop_interval_s},nop_count={nop_count}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._silent_since_s: float | None = None
         self.socket = ManagementSocket(run_dir / f"tgtd.{shard}")
 
     def start(self) -> None:
         """Start tgtd, offline and empty. Raises EngineFailed, naming the portal that it could not have."""
         self._end_predecessor()
+        self._silent_since_s = None
         self._run_dir.mkdir(parents=True, exist_ok=True)
         parameters = ",".join([*(f"portal={portal}" for portal in self.portals), self._nops])
         self._process = shell.spawn(
@@ -72,6 +74,24 @@ class Daemon:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def end_hung(self, after_s: float) -> None:
+        """Kill a tgtd that has not answered for so long, at two calls of this or more: its event loop serves nobody.
+
+        One missed answer alone tells little: the whole container may have been stopped meanwhile (`docker pause`).
+        """
+        try:
+            self.socket.send(_show(Mode.SYSTEM))
+        except EngineDown as error:
+            if self._process is None or not self.alive():
+                return
+            now_s = time.monotonic()
+            self._silent_since_s = now_s if self._silent_since_s is None else self._silent_since_s
+            if now_s - self._silent_since_s >= after_s > 0:
+                log.error("tgtd hangs: it is killed", shard=self.shard, reason=error.detail)
+                self._process.kill()
+        else:
+            self._silent_since_s = None
+
     def ready(self) -> bool:
         """tgtd answers, and each portal accepts a TCP connection."""
         try:
@@ -86,6 +106,9 @@ class Daemon:
         What it acknowledged was written to the backing files; what it did not, no initiator relies on.
         """
         if not self.alive():
+            return
+        if self._silent_since_s is not None:  # it would take longer to answer than a stop may
+            self.kill()
             return
         try:
             self.set_state("offline")

@@ -57,6 +57,7 @@ class TgtEngine:
             )
             for shard in range(settings.shards)
         ]
+        self._hung_after_s = settings.hung_after_s
         self._applied: list[dict[int, TargetState]] = [{} for _ in self._daemons]
         """By shard, then tid. A new tgtd has a new dict: who is still busy with the old one changes nothing in it."""
 
@@ -74,6 +75,10 @@ class TgtEngine:
         with ThreadPoolExecutor(len(self._daemons)) as pool:
             list(pool.map(Daemon.stop, self._daemons))
         self._applied = [{} for _ in self._daemons]
+
+    def end_hung(self) -> None:
+        for daemon in self._daemons:
+            daemon.end_hung(self._hung_after_s)
 
     def dead_shards(self) -> set[int]:
         return {daemon.shard for daemon in self._daemons if not daemon.alive()}
