@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
+from collections.abc import Sequence
 
 from vm_disks import claims, slots
 from vm_disks.errors import ClaimError, CredentialsError, Faults, SpecError, VmDisksError
@@ -11,7 +12,7 @@ from vm_disks.lookup import Lookup
 from vm_disks.model import ClaimSource, Disk, DiskSpec, VmSpec
 from vm_disks.specs.rules import violations
 
-__all__ = ["Disk", "Lookup", "VmSpec", "resolve"]
+__all__ = ["Disk", "Lookup", "VmSpec", "resolve", "resolve_each"]
 
 
 def resolve(vm: VmSpec, lookup: Lookup) -> list[Disk]:
@@ -19,17 +20,27 @@ def resolve(vm: VmSpec, lookup: Lookup) -> list[Disk]:
 
     Reads through `lookup` and nothing else. Raises Faults with every claim that gives no LUN, and ClusterError.
     """
-    faults: list[VmDisksError] = []
-    found: list[Disk] = []
+    return all_of(vm, resolve_each(vm, lookup))
+
+
+def resolve_each(vm: VmSpec, lookup: Lookup) -> list[Disk | VmDisksError]:
+    """Each disk of the VM as `resolve` gives it, or what is wrong with it. Raises ClusterError."""
+    found: list[Disk | VmDisksError] = []
     for spec in vm.disks:
         try:
             found.append(_resolve_disk(vm, spec, lookup))
         except (ClaimError, CredentialsError, SpecError) as error:
-            faults.append(error)
-    faults += _shared(found)
-    if faults:
+            found.append(error)
+    shared = {error.path: error for error in _shared([disk for disk in found if isinstance(disk, Disk)])}
+    found = [shared.get(disk.spec.path, disk) if isinstance(disk, Disk) else disk for disk in found]
+    return _numbered(vm, found)
+
+
+def all_of(vm: VmSpec, found: Sequence[Disk | VmDisksError]) -> list[Disk]:
+    """The disks that `resolve_each` found. Raises Faults if it did not find all."""
+    if faults := [error for error in found if isinstance(error, VmDisksError)]:
         raise Faults(f"VM {vm.namespace}/{vm.name}", faults)
-    return _numbered(found)
+    return [disk for disk in found if isinstance(disk, Disk)]
 
 
 def secret_usage(vm: VmSpec, spec: DiskSpec) -> str:
@@ -86,11 +97,20 @@ def _writes(disk: Disk) -> bool:
     return not disk.read_only and not (isinstance(disk.spec.source, ClaimSource) and disk.spec.source.overlay)
 
 
-def _numbered(found: list[Disk]) -> list[Disk]:
-    names = slots.targets([(disk.spec, disk.bus) for disk in found])
+def _numbered(vm: VmSpec, found: list[Disk | VmDisksError]) -> list[Disk | VmDisksError]:
+    """With device names and numbers. A disk that was not found keeps its name from the others."""
+    names = slots.targets(
+        [
+            (disk.spec, disk.bus) if isinstance(disk, Disk) else (spec, spec.bus or slots.default_bus(spec))
+            for spec, disk in zip(vm.disks, found, strict=True)
+        ]
+    )
     units = threads = 0
-    numbered = []
+    numbered: list[Disk | VmDisksError] = []
     for disk, name in zip(found, names, strict=True):
+        if isinstance(disk, VmDisksError):
+            numbered.append(disk)
+            continue
         unit, io_thread = None, None
         if disk.bus == "scsi":
             unit, units = units, units + 1

@@ -57,27 +57,27 @@ def _make(place: Path, vm: VmSpec, disk: Disk, lookup: Lookup, credentials: Mapp
     return file
 
 
-def seed_files(seed: CloudInitSource, vm: VmSpec, path: str, lookup: Lookup) -> dict[str, str]:
+def seed_files(seed: CloudInitSource, vm: VmSpec, path: str, lookup: Lookup) -> dict[str, bytes]:
     """The files of a seed as KubeVirt makes them. Raises SpecError for a Secret that lacks its key, ClusterError."""
     user_data = seed.user_data
     if seed.user_data_secret:
-        user_data = _secret_text(lookup, vm.namespace, seed.user_data_secret, "userdata", path)
+        user_data = _secret_data(lookup, vm.namespace, seed.user_data_secret, "userdata", path)
     network_data = seed.network_data
     if seed.network_data_secret:
-        network_data = _secret_text(lookup, vm.namespace, seed.network_data_secret, "networkdata", path)
+        network_data = _secret_data(lookup, vm.namespace, seed.network_data_secret, "networkdata", path)
     identity = f"{vm.name}.{vm.namespace}"
     hostname = vm.hostname or vm.name.partition(".")[0][:MAX_LABEL]
     if seed.kind == "NoCloud":
         metadata = {"instance-id": identity, "local-hostname": hostname}
-        files = {"meta-data": json.dumps(metadata), "user-data": user_data}
+        files = {"meta-data": json.dumps(metadata).encode(), "user-data": user_data}
         return files | ({"network-config": network_data} if network_data else {})
     metadata = {"instance_id": identity, "local_hostname": hostname, "hostname": hostname, "uuid": domain_xml.uuid(vm)}
     latest = "openstack/latest"
-    files = {f"{latest}/meta_data.json": json.dumps(metadata), f"{latest}/user_data": user_data}
+    files = {f"{latest}/meta_data.json": json.dumps(metadata).encode(), f"{latest}/user_data": user_data}
     return files | ({f"{latest}/network_data.json": network_data} if network_data else {})
 
 
-def _secret_text(lookup: Lookup, namespace: str, name: str, key: str, path: str) -> str:
+def _secret_data(lookup: Lookup, namespace: str, name: str, key: str, path: str) -> bytes:
     """KubeVirt takes the key in lower case (userdata) and in camel case (userData)."""
     secret = lookup.secret(namespace, name)
     if secret is None:
@@ -86,13 +86,13 @@ def _secret_text(lookup: Lookup, namespace: str, name: str, key: str, path: str)
     for candidate in keys:
         plain = (secret.get("stringData") or {}).get(candidate)
         if plain is not None:
-            return str(plain)
+            return str(plain).encode()
         encoded = (secret.get("data") or {}).get(candidate)
         if encoded is not None:
             try:
-                return base64.b64decode(str(encoded), validate=True).decode()
-            except ValueError as error:  # of base64, and of UTF-8
+                return base64.b64decode(str(encoded), validate=True)
+            except ValueError as error:
                 raise SpecError(
-                    path, f"Secret {namespace}/{name}: its key {candidate} is not base64 of a text: {error}. Correct it"
+                    path, f"Secret {namespace}/{name}: its key {candidate} is not base64: {error}. Correct it"
                 ) from error
     raise SpecError(path, f"Secret {namespace}/{name} has no key {keys[0]} or {keys[1]}. Add it")

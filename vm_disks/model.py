@@ -5,7 +5,7 @@ Everything here is frozen and pure. `VmSpec` is what a spec reader gives; `Disk`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from vm_disks.address import LunAddress
@@ -68,8 +68,9 @@ class CloudInitSource:
     """A seed ISO with the files given; Secrets by name are read at start."""
 
     kind: Literal["NoCloud", "ConfigDrive"]
-    user_data: str = ""
-    network_data: str = ""
+    user_data: bytes = field(default=b"", repr=False)
+    """Any bytes: cloud-init takes text, and text that gzip packed."""
+    network_data: bytes = field(default=b"", repr=False)
     user_data_secret: str | None = None
     network_data_secret: str | None = None
 

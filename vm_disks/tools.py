@@ -65,13 +65,13 @@ def capacity_bytes(address: LunAddress, credentials: Credentials | None) -> int:
     return int(json.loads(answer)["virtual-size"])
 
 
-def make_iso(file: Path, label: str, contents: dict[str, str]) -> None:
-    """An ISO 9660 image with Joliet and Rock Ridge names. `contents` maps paths to texts. Raises ToolError."""
+def make_iso(file: Path, label: str, contents: dict[str, bytes]) -> None:
+    """An ISO 9660 image with Joliet and Rock Ridge names. `contents` maps paths to bytes. Raises ToolError."""
     with tempfile.TemporaryDirectory(prefix="vm-disks-") as directory:
-        for path, text in contents.items():
+        for path, data in contents.items():
             part = Path(directory) / path
             part.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text(text, encoding="utf-8")
+            part.write_bytes(data)
         file.touch(mode=0o600)
         argv = ["xorriso", "-as", "mkisofs", "-quiet", "-J", "-R", "-V", label, "-o", os.fspath(file), directory]
         run(argv, attempt=f"make the seed {file}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from typing import Any
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from tests.vm_disks import cases
 from vm_disks import specs
 from vm_disks.errors import Faults, SpecError, Unsupported
-from vm_disks.model import ClaimSource, NoMedium, VmSpec
+from vm_disks.model import ClaimSource, CloudInitSource, NoMedium, VmSpec
 from vm_disks.specs.fields import FIELDS, Fate, Field
 
 
@@ -138,6 +140,10 @@ def test_a_disk_that_cannot_be_is_refused_with_its_path(disk: dict[str, Any], fa
             {"volumes": [{"name": "d", "cloudInitNoCloud": {"userData": "a", "secretRef": {"name": "b"}}}]},
             "spec.volumes[0].cloudInitNoCloud: has userData and secretRef; give one",
         ),
+        (
+            {"volumes": [{"name": "d", "cloudInitNoCloud": {"userDataBase64": "*"}}]},
+            "spec.volumes[0].cloudInitNoCloud.userDataBase64: is not base64",
+        ),
         ({"domain": {"memory": {"guest": "0"}}}, "spec.domain.memory.guest: 0 is not between 1 and 8Ei"),
         (
             {"domain": {"machine": {"type": "virt"}}},
@@ -179,6 +185,13 @@ def test_a_disk_that_cannot_be_is_refused_with_its_path(disk: dict[str, Any], fa
 )
 def test_a_spec_that_cannot_be_is_refused_with_its_path(spec: dict[str, Any], fault: str) -> None:
     assert faults(instance(**spec)) == [fault]
+
+
+def test_cloud_init_data_may_be_any_bytes() -> None:
+    packed = gzip.compress(b"#cloud-config\n")
+    data = {"userDataBase64": base64.b64encode(packed).decode(), "networkData": "version: 2"}
+    vm = specs.read(instance(volumes=[{"name": "d", "cloudInitNoCloud": data}]))
+    assert vm.disks[0].source == CloudInitSource("NoCloud", packed, b"version: 2")
 
 
 def test_all_faults_are_reported_at_once_in_one_error() -> None:

@@ -119,6 +119,21 @@ def test_list_as_json_and_table(files: tuple[str, ...]) -> None:
     assert yaml.safe_load(vms.run("list", *files, "-o", "yaml", "-c", uri).stdout) == [row]
 
 
+def test_a_list_goes_on_where_a_claim_gives_no_disk(tmp_path: Path, files: tuple[str, ...]) -> None:
+    document = json.loads(Path(files[1]).read_text(encoding="utf-8"))
+    volumes = document["items"][0]["spec"]["template"]["spec"]["volumes"]
+    volumes.insert(0, {"name": "lost", "persistentVolumeClaim": {"claimName": "nowhere"}})
+    vm = tmp_path / "lost.json"
+    vm.write_text(json.dumps(document), encoding="utf-8")
+    done = vms.run("list", "-f", str(vm), *files[2:], "-c", "qemu:///nowhere", check=False)
+    assert done.returncode == 1
+    assert [line.split() for line in done.stdout.splitlines()[1:]] == [
+        ["root", "data", "vda", PORTAL, "1", "1Gi", "unknown"],
+        ["lost", "nowhere", "-", "-", "-", "-", "error"],
+    ]
+    assert "claim default/nowhere: there is none" in done.stderr
+
+
 def test_mistakes_are_sentences(files: tuple[str, ...], tmp_path: Path) -> None:
     def said(*arguments: str) -> str:
         done = vms.run(*arguments, check=False)

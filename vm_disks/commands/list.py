@@ -11,10 +11,10 @@ from typing import Any, Literal
 import click
 import yaml
 
-from vm_disks import domain_xml, resolve
+from vm_disks import all_of, domain_xml, resolve_each
 from vm_disks.commands.options import Inputs, connect_option, read, vm_options
-from vm_disks.errors import HypervisorError
-from vm_disks.model import Disk
+from vm_disks.errors import HypervisorError, VmDisksError
+from vm_disks.model import ClaimSource, Disk, DiskSpec
 from vm_disks.objects import part
 
 
@@ -25,16 +25,18 @@ class Row:
     disk: str
     claim: str | None
     volume: str | None
-    target: str
-    bus: str
+    target: str | None
+    bus: str | None
     portal: str | None
     iqn: str | None
     lun: int | None
     size: str | None
     """As the claim says it, or its volume where the claim was never applied: a Kubernetes quantity."""
-    chap: bool
+    chap: bool | None
     readOnly: bool  # noqa: N815 (JSON, as Kubernetes writes it)
     state: str
+    """The VM's, or "error" of a disk that it cannot have."""
+    error: str | None = None
 
 
 TABLE = ("disk", "claim", "target", "portal", "lun", "size", "state")
@@ -50,15 +52,20 @@ WIDE = ("disk", "claim", "volume", "target", "bus", "portal", "iqn", "lun", "siz
 def command(uri: str | None, output: Literal["table", "wide", "json", "yaml"], **where: Any) -> None:
     """List the VM's disks: claim, volume, portal, IQN, LUN, size, CHAP, and whether the VM runs.
 
+    Ends with 1, and says why, when the VM cannot have one of them; the others are listed all the same.
+
     \b
     Examples:
       vm-disks list -f vm.yaml
       vm-disks list -f vm.yaml -o json
     """
     inputs = read(**where)
-    disks = resolve(inputs.vm, inputs.lookup)
+    found = resolve_each(inputs.vm, inputs.lookup)
     state = _state(inputs, uri)
-    rows = [_row(disk, inputs, state) for disk in disks]
+    rows = [
+        _failed(spec, disk) if isinstance(disk, VmDisksError) else _row(disk, inputs, state)
+        for spec, disk in zip(inputs.vm.disks, found, strict=True)
+    ]
     match output:
         case "json":
             click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
@@ -66,6 +73,7 @@ def command(uri: str | None, output: Literal["table", "wide", "json", "yaml"], *
             click.echo(yaml.safe_dump([dataclasses.asdict(row) for row in rows], sort_keys=False).rstrip("\n"))
         case _:
             click.echo(table(rows, WIDE if output == "wide" else TABLE))
+    all_of(inputs.vm, found)
 
 
 def _row(disk: Disk, inputs: Inputs, state: str) -> Row:
@@ -86,6 +94,24 @@ def _row(disk: Disk, inputs: Inputs, state: str) -> Row:
         chap=bool(address and address.chap),
         readOnly=disk.read_only,
         state=state,
+    )
+
+
+def _failed(spec: DiskSpec, error: VmDisksError) -> Row:
+    return Row(
+        disk=spec.name,
+        claim=spec.source.claim if isinstance(spec.source, ClaimSource) else None,
+        volume=None,
+        target=None,
+        bus=spec.bus,
+        portal=None,
+        iqn=None,
+        lun=None,
+        size=None,
+        chap=None,
+        readOnly=spec.read_only,
+        state="error",
+        error=str(error),
     )
 
 

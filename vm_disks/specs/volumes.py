@@ -48,8 +48,8 @@ def _cloud_init(kind: Literal["NoCloud", "ConfigDrive"]) -> Callable[[Node], Sou
             node.fault("has neither userData nor networkData")
         return CloudInitSource(
             kind,
-            user_data=_text(node, "userData"),
-            network_data=_text(node, "networkData"),
+            user_data=_data(node, "userData"),
+            network_data=_data(node, "networkData"),
             user_data_secret=_secret(node["secretRef"]),
             network_data_secret=_secret(node["networkDataSecretRef"]),
         )
@@ -114,12 +114,12 @@ def _secret(node: Node) -> str | None:
     return node["name"].required(NAME, NAME_RULE) if node else None
 
 
-def _text(node: Node, name: str) -> str:
+def _data(node: Node, name: str) -> bytes:
     encoded = node[f"{name}Base64"]
     if not encoded:
-        return node[name].text() or ""
+        return (node[name].text() or "").encode()
     try:
-        return base64.b64decode(encoded.text() or "", validate=True).decode()
-    except ValueError:  # of base64, and of UTF-8
-        encoded.fault("is not base64 of UTF-8 text")
-        return ""
+        return base64.b64decode(encoded.text() or "", validate=True)
+    except ValueError:
+        encoded.fault("is not base64")
+        return b""
