@@ -56,6 +56,7 @@ def faults(stage: Stage, targets: list[TargetProcess]) -> list[str]:
     """What is not as it has to be at this moment, in words."""
     claims, pvs = stage.claims(), stage.pvs()
     found = [f"claim {name(claim)} is not Bound" for claim in claims if claim["status"].get("phase") != "Bound"]
+    found += [f"claim {name(claim)} is being deleted" for claim in claims if "deletionTimestamp" in claim["metadata"]]
     owned = {claim["spec"]["volumeName"] for claim in claims if claim["spec"].get("volumeName")}
     found += [f"PV {name(pv)} belongs to no claim" for pv in pvs if name(pv) not in owned]
     found += [f"PV {volume} is missing" for volume in owned - {name(pv) for pv in pvs}]
