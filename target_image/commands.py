@@ -7,19 +7,35 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from target_image import api_commands
 from target_image.agent import backup as backups
 from target_image.agent.errors import AgentError, SettingsError
 from target_image.agent.settings import Settings, field_help
-from target_image.client import TargetClient
 from target_image.sizes import Size
 
+if TYPE_CHECKING:
+    from target_image.client import TargetClient
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+
+class Commands(click.Group):
+    """Those of the API are imported when one is asked for: without them and their tables `serve` starts sooner."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self._of_the_api()])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or self._of_the_api().get(cmd_name)
+
+    def _of_the_api(self) -> dict[str, click.Command]:
+        from target_image.api_commands import COMMANDS
+
+        return {str(command.name): command for command in COMMANDS}
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
     "--url",
     envvar="LUNDOCK_URL",
@@ -53,11 +69,13 @@ def main(context: click.Context, url: str, token_file: Path | None, ca_file: Pat
     Serve it:           lundock-target exports create disk-1 --volume disk-1
     See who uses it:    lundock-target sessions list
     """
-    context.obj = lambda: TargetClient(url, token_file=token_file, ca_file=ca_file, timeout_s=timeout_s)
 
+    def client() -> TargetClient:
+        from target_image.client import TargetClient
 
-for command in api_commands.COMMANDS:
-    main.add_command(command)
+        return TargetClient(url, token_file=token_file, ca_file=ca_file, timeout_s=timeout_s)
+
+    context.obj = client
 
 
 # -- serve -----------------------------------------------------------------------------------------------
