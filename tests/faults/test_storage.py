@@ -16,6 +16,7 @@ from target_image.agent.wire import ExportSpec, Lun, VolumeSpec
 from target_image.client import ApiProblem
 from tests.capabilities import need
 from tests.faults.disks import Disk, Written
+from tests.file_systems import BTRFS, mounted
 from tests.provisioner.stage import TargetProcess
 from tests.waiting import eventually
 
@@ -25,17 +26,10 @@ MIB = 2**20
 
 
 @pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """A Btrfs of its own for one test, in a file."""
+def btrfs(tmp_path: Path) -> Iterator[Path]:
     need("root", "btrfs")
-    image, mount = tmp_path / "btrfs.img", tmp_path / "mnt"
-    mount.mkdir()
-    with image.open("wb") as file:
-        file.truncate(600 * MIB)
-    run("mkfs.btrfs", "-q", image)
-    run("mount", "-o", "loop", image, mount)
-    yield mount
-    run("umount", mount)
+    with mounted(tmp_path, BTRFS, 600) as folder:
+        yield folder
 
 
 def run(*argv: str | Path) -> None:
@@ -47,9 +41,9 @@ def export(target: TargetProcess, name: str) -> Disk:
     return Disk(f"127.0.0.1:{target.iscsi_port}", made.iqn)
 
 
-def test_a_power_cut_keeps_what_was_flushed(mounted: Path, tmp_path: Path, dice: random.Random) -> None:
+def test_a_power_cut_keeps_what_was_flushed(btrfs: Path, tmp_path: Path, dice: random.Random) -> None:
     """Snapshots of the data folder at random instants, each started as a target: that is what a power cut leaves."""
-    live = mounted / "live"
+    live = btrfs / "live"
     run("btrfs", "subvolume", "create", live)
     target = target_on(live, tmp_path)
     written, stopped = Written(), threading.Event()
@@ -71,8 +65,8 @@ def test_a_power_cut_keeps_what_was_flushed(mounted: Path, tmp_path: Path, dice:
             target.client.ensure_volume(made, VolumeSpec(size_bytes=MIB))
             stopped.wait(dice.uniform(0.2, 1))
             before = dict(written.acknowledged)
-            run("btrfs", "subvolume", "snapshot", live, mounted / f"cut-{number}")
-            snapshots.append((mounted / f"cut-{number}", before, made))
+            run("btrfs", "subvolume", "snapshot", live, btrfs / f"cut-{number}")
+            snapshots.append((btrfs / f"cut-{number}", before, made))
     finally:
         stopped.set()
         writer.join()
@@ -115,15 +109,15 @@ def target_on(data: Path, folder: Path) -> TargetProcess:
     return target
 
 
-def test_a_full_disk_fails_writes_and_can_be_emptied(mounted: Path, tmp_path: Path) -> None:
-    target = target_on(mounted, tmp_path)
+def test_a_full_disk_fails_writes_and_can_be_emptied(btrfs: Path, tmp_path: Path) -> None:
+    target = target_on(btrfs, tmp_path)
     try:
         target.client.ensure_volume("big", VolumeSpec(size_bytes=200 * MIB))
         target.client.ensure_volume("small", VolumeSpec(size_bytes=MIB, thin=False))
         big, small = export(target, "big"), export(target, "small")
         kept = Written()
         assert kept.write(small, 0, 0x11)
-        ballast = mounted / "ballast"
+        ballast = btrfs / "ballast"
         subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=1M"], capture_output=True, timeout=120, check=False)
         filled = big.qemu_io("write -P 7 0 190M", "flush")
         assert filled.returncode != 0 or "failed" in filled.stdout + filled.stderr, "a full disk cannot take it"

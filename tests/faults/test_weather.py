@@ -19,6 +19,7 @@ from tests.faults.disks import Written
 from tests.faults.proxy import before_api_server
 from tests.faults.test_storage import MIB, export, is_ready, run, target_on
 from tests.faults.weather import Weather
+from tests.file_systems import EXT4, mounted
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually
 
@@ -119,15 +120,8 @@ def test_clocks_that_jump(control_plane: ControlPlane, not_up: TargetProcess, tm
 @pytest.fixture
 def failing(tmp_path: Path) -> Iterator[Path]:
     """An ext4 that becomes read-only when it finds an error, as most are mounted."""
-    need("root")
-    image, mount = tmp_path / "ext4.img", tmp_path / "mnt"
-    mount.mkdir()
-    with image.open("wb") as file:
-        file.truncate(128 * MIB)
-    run("mkfs.ext4", "-q", image)
-    run("mount", "-o", "loop,errors=remount-ro", image, mount)
-    yield mount
-    run("umount", mount)
+    with mounted(tmp_path, EXT4, 128, "loop,errors=remount-ro") as folder:
+        yield folder
 
 
 def test_a_disk_that_becomes_read_only(failing: Path, tmp_path: Path) -> None:
@@ -149,8 +143,8 @@ def test_a_disk_that_becomes_read_only(failing: Path, tmp_path: Path) -> None:
             target.client.ensure_volume("new", VolumeSpec(size_bytes=MIB))
         target.kill()
         run("umount", failing)
-        subprocess.run(["e2fsck", "-fy", tmp_path / "ext4.img"], capture_output=True, timeout=60, check=False)
-        run("mount", "-o", "loop", tmp_path / "ext4.img", failing)
+        subprocess.run(["e2fsck", "-fy", tmp_path / "filesystem.img"], capture_output=True, timeout=60, check=False)
+        run("mount", "-o", "loop", tmp_path / "filesystem.img", failing)
         target.up()
         assert is_ready(target, "disk")
         written.verify(disk)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cluster.control_plane import ControlPlane
 from provisioner import kube
 from target_image.agent import wire
 from tests.capabilities import need
-from tests.provisioner.stage import Stage, TargetProcess
+from tests.file_systems import XFS, mounted
+from tests.provisioner.stage import Stage, TargetProcess, target_running
 from tests.target_image.initiator import Login, Session, can_log_in, size_bytes
 from tests.waiting import eventually
 
@@ -102,6 +105,33 @@ def test_a_clone_waits_until_its_source_is_idle_and_has_its_data(stage: Stage, t
     with logged_in(stage, copy) as session:
         session.read(MIB, 4096, 0x5A)
         session.read(12 * MIB, 4096, 0)
+
+
+def test_a_disk_in_use_is_cloned_where_its_class_and_file_system_allow_it(
+    control_plane: ControlPlane, target: TargetProcess, tmp_path: Path
+) -> None:
+    """By reflink, which takes one instant; a copy by reading would mix the bytes of several (decision 0103)."""
+    with mounted(tmp_path, XFS, 320) as folder, target_running(folder, "on-xfs") as on_xfs:
+        stage = Stage(control_plane.kubeconfig, tmp_path, [on_xfs, target])
+        stage.up()
+        try:
+            for name, place in (("reflink", on_xfs), ("sparse", target)):
+                own = stage.make_class(f"{stage.id}-{name}", {"cloneInUse": "true", "target": place.name})
+                stage.claim(name, storageClassName=own)
+                with logged_in(stage, stage.bound(name)) as session:
+                    session.write(MIB, 4096, 0x5A)
+                    source = {"kind": "PersistentVolumeClaim", "name": name}
+                    stage.claim(f"{name}-copy", dataSource=source, storageClassName=own)
+                    if place is target:
+                        stage.wait_event(f"{name}-copy", "cannot copy it at one instant")
+                    else:
+                        copy = stage.bound(f"{name}-copy")
+                        session.write(MIB, 4096, 0x77)
+                        with logged_in(stage, copy) as other:
+                            other.read(MIB, 4096, 0x5A)
+            stage.bound("sparse-copy")
+        finally:
+            stage.down()
 
 
 def test_a_lun_in_use_grows_when_it_is_idle(stage: Stage) -> None:

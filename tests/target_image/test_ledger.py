@@ -16,7 +16,7 @@ from target_image.agent.errors import LedgerError, NameTaken, NoSpace
 from target_image.agent.ledger import Ledger, now
 from target_image.agent.records import ExportRecord, VolumeRecord
 from target_image.agent.settings import MIB
-from tests.target_image.contract.test_store import EXT4, mounted
+from tests.file_systems import EXT4, mounted
 
 
 @pytest.fixture

@@ -13,10 +13,7 @@ from target_image.agent.errors import NoSpace, SourceChanged, StoreFailed
 from target_image.agent.settings import MIB
 from target_image.agent.stores import Store
 from target_image.agent.stores.sparse_file import SparseFileStore
-from tests.capabilities import need
-
-XFS = ["mkfs.xfs", "-q", "-m", "reflink=1"]
-EXT4 = ["mkfs.ext4", "-q"]
+from tests.file_systems import EXT4, XFS, mounted
 
 
 @pytest.fixture(params=["as it is", "xfs with reflink"])
@@ -26,33 +23,6 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         return
     with mounted(tmp_path, XFS, 320) as folder:
         yield SparseFileStore(folder)
-
-
-class mounted:  # noqa: N801 - used like a function
-    """A file system of its own in a file, mounted as long as the block lasts."""
-
-    def __init__(self, tmp_path: Path, make: list[str], size_mib: int) -> None:
-        self._image = tmp_path / "filesystem.img"
-        self._folder = tmp_path / "mounted"
-        self._make = make
-        self._size_mib = size_mib
-
-    def __enter__(self) -> Path:
-        need("root")
-        self._folder.mkdir()
-        with self._image.open("wb") as file:
-            file.truncate(self._size_mib * MIB)
-        for argv in ([*self._make, str(self._image)], ["mount", "-o", "loop", str(self._image), str(self._folder)]):
-            try:
-                done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-            except FileNotFoundError:
-                pytest.skip(f"{argv[0]} is not installed")
-            if done.returncode != 0:
-                pytest.skip(f"{' '.join(argv[:2])}: {done.stderr.strip()}")
-        return self._folder
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["umount", str(self._folder)], check=True, timeout=60)
 
 
 def fill(store: Store, id: str, source: Path, size_bytes: int) -> list[int]:
