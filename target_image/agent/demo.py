@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -97,7 +97,10 @@ class Demo:
                 if not prepared:
                     self._prepare()
                     prepared = True
-                waiting = self._converge()
+                if self._service.ledger.export(EXPORT_ID) is None:
+                    # What needs no image is served first: beginning to fetch the others takes a while.
+                    self._converge([planned for planned in self._plan.luns if planned.image is None])
+                waiting = self._converge(self._plan.luns)
             except AgentError as error:
                 log.error("the demo target is not complete", code=error.code, detail=error.detail, retry_in_s=RETRY_S)
                 self._stopping.wait(RETRY_S)
@@ -135,11 +138,11 @@ class Demo:
             if not self._service.ledger.exports_of(id):  # or somebody else's export serves it
                 self._service.volumes.remove(id)
 
-    def _converge(self) -> list[PlannedLun]:
-        """One step towards the plan; what is still waiting for its image."""
+    def _converge(self, wanted: Sequence[PlannedLun]) -> list[PlannedLun]:
+        """One step towards these LUNs; those that are still waiting for their image."""
         served: list[PlannedLun] = []
         waiting: list[PlannedLun] = []
-        for planned in self._plan.luns:
+        for planned in wanted:
             ready = self._volume_ready(planned)
             (served if ready else waiting).append(planned)
         luns = [
