@@ -110,7 +110,8 @@ class Supervisor:
         for volume in self._ledger.volumes():
             if self._stopping:
                 return
-            self._finish_volume(volume.id)
+            if not self._volumes.finished(volume):
+                self._finish_volume(volume.id)
         exports = self._ledger.exports()
         self._replay(exports)
         self._engine.open()

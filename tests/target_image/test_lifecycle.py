@@ -15,6 +15,7 @@ import pytest
 from target_image.agent import addresses, wire
 from target_image.agent.engines.lio import host
 from target_image.agent.engines.tgt.engine import TgtEngine
+from target_image.agent.engines.tgt.ipc import Mode, Op, Request
 from target_image.agent.records import ExportRecord
 from target_image.agent.service import Service
 from target_image.agent.settings import Settings
@@ -108,6 +109,21 @@ def test_a_replay_that_fails_is_begun_again(make_service: MakeService, monkeypat
     for id in ("one", "two"):
         login = initiator.Login(engine.portals(0)[0], f"iqn.2026-11.io.lundock:{id}")
         assert initiator.can_log_in(login)
+
+
+def test_an_account_that_was_left_behind_opens_nothing(make_service: MakeService) -> None:
+    """As an attempt leaves it that broke off: tgtd would keep its password under the same name."""
+    need("iscsi-ls")
+    service = make_service()
+    engine = service.engine
+    assert isinstance(engine, TgtEngine)
+    left = Request(Mode.ACCOUNT, Op.NEW, text="user=disk,password=the-one-before")
+    engine._daemons[0].socket.send(left)
+    service.volumes.ensure("disk", volume_spec())
+    service.exports.ensure("disk", export_spec("disk", chap={"username": "disk", "password": PASSWORD}))
+    login = initiator.Login(engine.portals(0)[0], "iqn.2026-11.io.lundock:disk", "disk", PASSWORD)
+    assert initiator.can_log_in(login)
+    assert not initiator.can_log_in(replace(login, password="the-one-before"))
 
 
 def test_a_session_survives_the_death_of_tgtd(agent: Agent) -> None:

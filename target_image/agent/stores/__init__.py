@@ -48,6 +48,9 @@ class Store(Protocol):
     def trash(self, id: str) -> None:
         """Move the volume out of the way, data kept. There already is success."""
 
+    def trashed(self, id: str) -> bool:
+        """Whether it is in the trash."""
+
     def restore(self, id: str) -> None:
         """Take it out of the trash. Not in it is success."""
 

@@ -84,6 +84,9 @@ class SparseFileStore:
     def trash(self, id: str) -> None:
         self._move(self.path(id), self._trash / f"{id}.raw")
 
+    def trashed(self, id: str) -> bool:
+        return (self._trash / f"{id}.raw").exists()
+
     def restore(self, id: str) -> None:
         self._move(self._trash / f"{id}.raw", self.path(id))
 

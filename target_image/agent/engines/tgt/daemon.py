@@ -173,11 +173,12 @@ class Daemon:
 
     def _read_log(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None  # noqa: S101 - spawn() made the pipe
+        told = log.bind(shard=self.shard)  # once: a replay brings thousands of lines
         with process.stderr as lines:
             for raw in lines:
                 line = raw.decode(errors="replace").strip()
-                level = "debug" if _NOISE.search(line) else "info"
-                getattr(log, level)("tgtd", shard=self.shard, line=line.removeprefix("tgtd: "))
+                tell = told.debug if _NOISE.search(line) else told.info
+                tell("tgtd", line=line.removeprefix("tgtd: "))
 
 
 def _accepts(portal: str) -> bool:

@@ -213,7 +213,14 @@ class TgtEngine:
 
     def _send(self, target: TargetState, request: Request) -> str:
         self._shard(target)
-        return self._daemons[target.shard].socket.send(request)
+        send = self._daemons[target.shard].socket.send
+        try:
+            return send(request)
+        except TgtRefused as refused:
+            if request.replaces is None or refused.tgt_code != Code.USER_EXISTS:
+                raise
+            send(request.replaces)
+            return send(request)
 
     def _create(self, target: TargetState) -> None:
         """Make it; where tgtd has it already, since an attempt broke off, change that. Asking first costs more."""

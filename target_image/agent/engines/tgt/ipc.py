@@ -96,6 +96,8 @@ class Request:
     force: bool = False
     tolerated: frozenset[Code] = frozenset()
     """Codes that mean the wanted state is there already."""
+    replaces: Request | None = None
+    """What removes another one of its name, which tgtd refuses to make twice (USER_EXISTS)."""
 
     def __str__(self) -> str:
         where = f" of tid {self.tid}" if self.tid else ""
