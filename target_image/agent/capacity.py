@@ -20,8 +20,11 @@ ALLOCATED_TTL_S = 5.0
 def measure(
     space: Space, *, promised_bytes: int, allocated_bytes: int, ratio: float, reserve_bytes: int
 ) -> wire.Capacity:
-    """What is left to promise: `ratio` times the space that volumes have or could have, less what is promised."""
-    usable_bytes = max(0, space.free_bytes + allocated_bytes - reserve_bytes)
+    """What is left to promise: `ratio` times the space that volumes have or could have, less what is promised.
+
+    Blocks that clones share are counted for each; still all of them together are no more than the file system.
+    """
+    usable_bytes = max(0, min(space.total_bytes, space.free_bytes + allocated_bytes) - reserve_bytes)
     return wire.Capacity(
         total_bytes=space.total_bytes,
         free_bytes=space.free_bytes,
@@ -84,6 +87,6 @@ class Capacity:
 
     def _allocated(self) -> int:
         if time.monotonic() - self._allocated_at > ALLOCATED_TTL_S:
-            self._allocated_bytes = sum(self._store.allocated_bytes(volume.id) for volume in self._ledger.volumes())
+            self._allocated_bytes = self._store.all_allocated_bytes()
             self._allocated_at = time.monotonic()
         return self._allocated_bytes

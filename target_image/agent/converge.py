@@ -155,11 +155,12 @@ class Supervisor:
 
     def _unsettled(self) -> Iterator[str]:
         """Ids of the exports that need work. Requests go first: with thousands, a look takes seconds of small steps."""
-        for export in self._ledger.exports():
+        for id in self._ledger.export_ids():
             if self._stopping or self._engine.dead_shards():
                 return
-            if self._needs_work(export):
-                yield export.id
+            export = self._ledger.export(id)
+            if export is not None and self._needs_work(export):
+                yield id
             time.sleep(PAUSE_S)
 
     def _needs_work(self, export: ExportRecord) -> bool:

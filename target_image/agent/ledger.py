@@ -134,6 +134,9 @@ class Ledger:
             rows = self._query("SELECT * FROM exports ORDER BY id")
         return [ExportRecord.from_row(row, luns.get(row["id"], [])) for row in rows]
 
+    def export_ids(self) -> list[str]:
+        return [row["id"] for row in self._query("SELECT id FROM exports ORDER BY id")]
+
     def export(self, id: str) -> ExportRecord | None:
         with self._mutex:
             rows = self._query("SELECT * FROM exports WHERE id = ?", id)

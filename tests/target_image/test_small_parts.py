@@ -83,6 +83,11 @@ def test_what_is_written_does_not_change_what_may_be_promised() -> None:
     assert before.available_bytes == after.available_bytes == 50
 
 
+def test_blocks_that_clones_share_do_not_make_the_disk_larger() -> None:
+    found = measure(Space(100, 80), promised_bytes=60, allocated_bytes=60, ratio=1, reserve_bytes=10)
+    assert found.available_bytes == 100 - 10 - 60
+
+
 @given(
     free=st.integers(0, 2**50),
     allocated=st.integers(0, 2**50),

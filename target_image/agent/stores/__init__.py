@@ -60,6 +60,9 @@ class Store(Protocol):
     def allocated_bytes(self, id: str) -> int:
         """The space it takes at this moment; 0 if it is not there."""
 
+    def all_allocated_bytes(self) -> int:
+        """The space that all volumes take, also in the trash and unfinished. Shared blocks count for each of them."""
+
     def space(self) -> Space:
         """The file system's space, as an ordinary user of it has it."""
 

@@ -11,7 +11,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -97,6 +97,15 @@ class SparseFileStore:
     def allocated_bytes(self, id: str) -> int:
         found = self._stat(id)
         return 0 if found is None else found.st_blocks * 512
+
+    def all_allocated_bytes(self) -> int:
+        blocks = 0
+        for folder in (self._volumes, self._trash):
+            with _explained(f"look at {folder}"), os.scandir(folder) as entries:
+                for entry in entries:
+                    with suppress(FileNotFoundError):  # deleted, or finished under another name
+                        blocks += entry.stat(follow_symlinks=False).st_blocks
+        return blocks * 512
 
     def space(self) -> Space:
         with _explained(f"look at the free space of {self._volumes}"):

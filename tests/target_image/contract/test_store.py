@@ -150,6 +150,15 @@ def test_a_file_that_cannot_be_written_is_not_served_read_only(tmp_path: Path) -
         assert store.problem(store.path("disk"), MIB, writable=False) is None
 
 
+def test_what_all_take_counts_the_trash_too(store: Store) -> None:
+    before = store.all_allocated_bytes()
+    for name in ("kept", "trashed"):
+        store.create(name, 8 * MIB, thin=False)
+    store.create("empty", 64 * MIB, thin=True)
+    store.trash("trashed")
+    assert 16 * MIB <= store.all_allocated_bytes() - before < 17 * MIB
+
+
 def test_a_full_disk_is_no_space(tmp_path: Path) -> None:
     with mounted(tmp_path, EXT4, 32) as folder:
         store = SparseFileStore(folder)
