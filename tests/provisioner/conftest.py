@@ -10,6 +10,15 @@ import pytest
 from cluster.control_plane import ControlPlane
 from tests.capabilities import need
 from tests.provisioner.stage import Stage, TargetProcess, target_running
+from tests.provisioner.world import World
+
+
+@pytest.fixture
+def world() -> World:
+    """The twins, for tests of the reconciler alone."""
+    world = World(targets=2)
+    world.make_class("delete", allowVolumeExpansion=True)
+    return world
 
 
 @pytest.fixture(scope="session")

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import pytest
 
-from provisioner.claims import TARGET, ClaimName, name_of
-from provisioner.errors import OutcomeUnknown, Refused
+from provisioner.claims import TARGET, ClaimName
+from provisioner.errors import OutcomeUnknown
 from provisioner.plan import Ignore
-from provisioner.reconcile import Again, Done, VolumeName
+from provisioner.reconcile import Again, Done
 from target_image.agent import wire
 from target_image.client import Unreachable
-from tests.provisioner.agent_twin import problem
 from tests.provisioner.world import World
 
 DIGEST = "sha256:" + "0" * 64
 
 
-@pytest.fixture
-def world() -> World:
-    world = World(targets=2)
-    world.make_class("delete", allowVolumeExpansion=True)
-    return world
-
-
-def provision(world: World, name: str, class_name: str = "delete", **claim: object) -> str:
-    """Makes the claim and its volume; returns the PV's name."""
-    made = world.make_claim(name, class_name, **claim)  # type: ignore[arg-type]
-    world.refresh()
-    assert world.reconcile(made) == Done(), world.recorder.said
-    world.settle()
-    world.refresh()
-    return f"pvc-{made.uid}"
-
-
 def test_the_target_is_noted_before_anything_is_made_there(world: World) -> None:
-    name = provision(world, "a")
+    name = world.provision("a")
     calls = [call for call in world.api.calls if call[0] == "PATCH"]
     assert calls == [("PATCH", "/api/v1/namespaces/ns/persistentvolumeclaims/a")]
     noted = world.api.objects["/api/v1/namespaces/ns/persistentvolumeclaims/a"]["metadata"]["annotations"][TARGET]
@@ -46,7 +26,7 @@ def test_the_target_is_noted_before_anything_is_made_there(world: World) -> None
 def test_with_one_target_nothing_needs_noting() -> None:
     world = World(targets=1)
     world.make_class("delete")
-    provision(world, "a")
+    world.provision("a")
     made = [path.rpartition("/")[0].rpartition("/")[2] for method, path in world.api.calls if method == "POST"]
     assert made == ["storageclasses", "persistentvolumeclaims", "secrets", "persistentvolumes"]
     assert len(world.api.calls) == len(made)
@@ -54,9 +34,9 @@ def test_with_one_target_nothing_needs_noting() -> None:
 
 def test_the_roomiest_target_is_chosen_among_those_of_the_class(world: World) -> None:
     world.agents["t0"].room_bytes = 2**42
-    assert provision(world, "a") in world.agents["t0"].volumes
+    assert world.provision("a") in world.agents["t0"].volumes
     world.make_class("on-t1", parameters={"target": "disk=t1"})
-    assert provision(world, "b", "on-t1") in world.agents["t1"].volumes
+    assert world.provision("b", "on-t1") in world.agents["t1"].volumes
 
 
 def test_no_target_has_room(world: World) -> None:
@@ -212,7 +192,7 @@ def test_a_long_import_shows_its_progress(world: World) -> None:
 def test_a_url_needs_the_class_and_the_configuration(world: World) -> None:
     world.make_class("urls", parameters={"imageUrls": "allow"})
     notes = {"lundock.io/image": f"https://images.example.com/x.qcow2.xz#{DIGEST}"}
-    name = provision(world, "a", "urls", notes=notes)
+    name = world.provision("a", "urls", notes=notes)
     agent = next(agent for agent in world.agents.values() if name in agent.volumes)
     (image,) = [spec for spec in agent.images.values() if spec is not None]
     assert image == wire.ImageSpec(
@@ -222,11 +202,11 @@ def test_a_url_needs_the_class_and_the_configuration(world: World) -> None:
 
 class TestClones:
     def test_a_clone_is_on_its_sources_target(self, world: World) -> None:
-        golden = provision(world, "golden")
+        golden = world.provision("golden")
         on = next(name for name, agent in world.agents.items() if golden in agent.volumes)
         world.agents["t0" if on == "t1" else "t1"].room_bytes = 2**50
         source = {"kind": "PersistentVolumeClaim", "name": "golden"}
-        clone = provision(world, "clone", dataSource=source)
+        clone = world.provision("clone", dataSource=source)
         assert world.agents[on].volumes[clone].source == wire.VolumeSource(volume=golden)
 
     def test_it_waits_for_its_source(self, world: World) -> None:
@@ -234,12 +214,12 @@ class TestClones:
         world.refresh()
         assert isinstance(world.reconcile(claim), Again)
         assert world.recorder.said[-1][:2] == ("Normal", "Provisioning")
-        provision(world, "golden")
+        world.provision("golden")
         assert world.reconcile(claim) == Done()
 
     @pytest.mark.parametrize("change", ["gone", "grown"])
     def test_a_copy_that_has_begun_goes_on_whatever_becomes_of_its_source(self, world: World, change: str) -> None:
-        golden = provision(world, "golden")
+        golden = world.provision("golden")
         claim = world.make_claim("clone", "delete", dataSource={"kind": "PersistentVolumeClaim", "name": "golden"})
         for agent in world.agents.values():
             agent.working.add(f"pvc-{claim.uid}")
@@ -258,10 +238,10 @@ class TestClones:
         assert world.pv(f"pvc-{claim.uid}")
 
     def test_it_may_be_of_another_class_and_larger(self, world: World) -> None:
-        golden = provision(world, "golden")
+        golden = world.provision("golden")
         world.make_class("other", "Retain", parameters={"fsType": "xfs"})
         source = {"kind": "PersistentVolumeClaim", "name": "golden"}
-        clone = provision(world, "clone", "other", size="5Gi", dataSource=source)
+        clone = world.provision("clone", "other", size="5Gi", dataSource=source)
         on = next(agent for agent in world.agents.values() if clone in agent.volumes)
         assert on.volumes[clone].source == wire.VolumeSource(volume=golden)
         assert on.volumes[clone].size_bytes == 5 * 2**30
@@ -275,7 +255,7 @@ class TestClones:
         ],
     )
     def test_what_cannot_be_cloned(self, world: World, field: str, value: str, says: str) -> None:
-        golden, more = provision(world, "golden"), {}
+        golden, more = world.provision("golden"), {}
         if field == "volumeMode":
             more = {"volumeMode": value}
         else:
@@ -290,14 +270,14 @@ class TestClones:
         assert says in world.recorder.said[-1][2]
 
     def test_it_must_not_be_smaller(self, world: World) -> None:
-        provision(world, "golden", size="2Gi")
+        world.provision("golden", size="2Gi")
         claim = world.make_claim("clone", "delete", dataSource={"kind": "PersistentVolumeClaim", "name": "golden"})
         world.refresh()
         assert world.reconcile(claim) == Done()
         assert world.recorder.said[-1][2].startswith("CloneTooSmall:")
 
     def test_its_class_must_allow_the_target(self, world: World) -> None:
-        golden = provision(world, "golden")
+        golden = world.provision("golden")
         on = next(name for name, agent in world.agents.items() if golden in agent.volumes)
         world.make_class("elsewhere", parameters={"target": "t0" if on == "t1" else "t1"})
         claim = world.make_claim("clone", "elsewhere", dataSource={"kind": "PersistentVolumeClaim", "name": "golden"})
@@ -328,210 +308,6 @@ def test_wait_for_first_consumer(world: World) -> None:
     assert world.pv(f"pvc-{claim.uid}")
 
 
-class TestDeletion:
-    def test_live_sessions_hold_it(self, world: World) -> None:
-        name = provision(world, "a")
-        agent = next(agent for agent in world.agents.values() if name in agent.volumes)
-        agent.set_sessions(name, 1)
-        world.api._delete("/api/v1/namespaces/ns/persistentvolumeclaims/a", None)
-        world.settle()
-        world.refresh()
-        assert isinstance(world.reconcile(VolumeName(name)), Again)
-        assert world.recorder.said[-1][1] == "VolumeFailedDelete"
-        assert name in agent.volumes
-        agent.set_sessions(name, 0)
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert world.pv(name) is None
-        assert not agent.volumes
-
-    @pytest.mark.parametrize("change", ["kept", "bound again", "gone"])
-    def test_data_is_never_deleted_on_the_word_of_an_old_copy(self, world: World, change: str) -> None:
-        """A watch may be silent for a minute and a half before it is given up."""
-        name = provision(world, "a")
-        path = f"/api/v1/persistentvolumes/{name}"
-        world.api._delete("/api/v1/namespaces/ns/persistentvolumeclaims/a", None)
-        world.settle()
-        world.refresh()
-        if change == "kept":
-            world.api._patch(path, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
-        elif change == "bound again":
-            claim = world.make_claim("heir", "delete", volumeName=name)
-            reference = {"namespace": "ns", "name": "heir", "uid": claim.uid}
-            world.api._patch(path, {"spec": {"claimRef": reference}, "status": {"phase": "Bound"}})
-        else:
-            del world.api.objects[path]
-        assert world.reconcile(VolumeName(name)) == Again(5.0)
-        assert any(name in agent.volumes and name in agent.exports for agent in world.agents.values())
-
-    @pytest.mark.parametrize("reference", [None, {"namespace": "ns", "name": "heir"}])
-    def test_a_pv_that_was_made_free_and_is_deleted_takes_its_volume_along(
-        self, world: World, reference: dict[str, str] | None
-    ) -> None:
-        """Free again for anybody, or for a claim that never came: kube-controller-manager calls both Available."""
-        name = provision(world, "a")
-        path = f"/api/v1/persistentvolumes/{name}"
-        world.api._delete("/api/v1/namespaces/ns/persistentvolumeclaims/a", None)
-        world.api._patch(path, {"spec": {"claimRef": None}})
-        world.api._patch(path, {"spec": {"claimRef": reference}, "status": {"phase": "Available"}})
-        world.refresh()
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert any(name in agent.volumes for agent in world.agents.values()), "as long as nobody deletes it"
-        world.api._delete(path, None)
-        world.refresh()
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert world.pv(name) is None
-        assert not any(agent.volumes for agent in world.agents.values())
-
-    def test_annotation_and_iqn_must_agree(self, world: World) -> None:
-        name, other = provision(world, "a"), provision(world, "b")
-        world.api._patch(
-            f"/api/v1/persistentvolumes/{name}", {"metadata": {"annotations": {"lundock.io/volume": other}}}
-        )
-        world.api._delete("/api/v1/namespaces/ns/persistentvolumeclaims/a", None)
-        world.settle()
-        world.refresh()
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert world.recorder.said[-1][2].startswith("VolumeMismatch:")
-        assert sum(len(agent.volumes) for agent in world.agents.values()) == 2
-
-    def test_a_restored_claim_of_another_uid_still_finds_its_volume(self, world: World) -> None:
-        world.make_class("retain", "Retain")
-        name = provision(world, "a", "retain")
-        path = "/api/v1/namespaces/ns/persistentvolumeclaims/a"
-        world.api._delete(path, None)
-        world.settle()
-        claim = world.make_claim("a", "retain", volumeName=name)
-        reference = {"namespace": "ns", "name": "a", "uid": claim.uid}
-        pv = f"/api/v1/persistentvolumes/{name}"
-        world.api._patch(pv, {"spec": {"claimRef": reference, "persistentVolumeReclaimPolicy": "Delete"}})
-        world.converge()
-        before = world.api.objects[pv]["metadata"]["annotations"]["lundock.io/chap-generation"]
-        assert before == claim.uid
-        world.api._delete(path, None)
-        world.converge()
-        assert pv not in world.api.objects
-        assert not any(agent.volumes for agent in world.agents.values())
-
-
-class TestRotation:
-    def test_it_waits_for_the_last_session(self, world: World) -> None:
-        name = provision(world, "a")
-        agent = next(agent for agent in world.agents.values() if name in agent.volumes)
-        old = agent.exports[name][1].chap
-        agent.set_sessions(name, 1)
-        path = "/api/v1/namespaces/ns/persistentvolumeclaims/a"
-        world.api._patch(path, {"metadata": {"annotations": {"lundock.io/rotate-chap": "now"}}})
-        world.refresh()
-        assert world.reconcile(VolumeName(name)) == Again(15.0)
-        assert world.recorder.said[-1][:2] == ("Normal", "CHAPRotation")
-        assert (world.recorder.about[-1].kind, world.recorder.about[-1].name) == ("PersistentVolumeClaim", "a")
-        assert agent.exports[name][1].chap == old
-        agent.set_sessions(name, 0)
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert agent.exports[name][1].chap != old
-
-    @pytest.mark.parametrize("code", ["in-use", "start-grace"])
-    def test_what_the_target_waits_for_is_no_failure(self, world: World, code: str) -> None:
-        """Another claim's volume is not asked for its sessions first: there the target itself says no."""
-        name = provision(world, "a")
-
-        def refuses(*_: object) -> wire.Export:
-            raise problem(code, 409, retryable=True)
-
-        for agent in world.agents.values():
-            agent.change_export = refuses  # type: ignore[method-assign]
-        path = "/api/v1/namespaces/ns/persistentvolumeclaims/a"
-        world.api._patch(path, {"metadata": {"annotations": {"lundock.io/rotate-chap": "now"}}})
-        world.refresh()
-        assert isinstance(world.reconcile(VolumeName(name)), Again)
-        kind, reason, message = world.recorder.said[-1]
-        assert (kind, reason) == ("Normal", "CHAPRotation")
-        assert message.startswith("CHAPRotationWaiting:")
-
-    def test_a_secret_that_cannot_be_written_is_told_to_the_claims_owner(self, world: World) -> None:
-        name = provision(world, "a")
-        world.keeper.recheck(name)
-
-        def refuses(*_: object) -> dict[str, object]:
-            raise Refused(403, "Forbidden", "secrets is forbidden")
-
-        world.api.replace = refuses  # type: ignore[method-assign]
-        assert world.reconcile(VolumeName(name)) == Again(None)
-        assert world.recorder.said[-1][:2] == ("Warning", "CHAPSecretFailed")
-        assert world.recorder.about[-1].kind == "PersistentVolumeClaim"
-
-    def test_a_missing_secret_comes_back_the_same(self, world: World) -> None:
-        name = provision(world, "a")
-        path = f"/api/v1/namespaces/ns/secrets/{name}-chap"
-        before = world.api.objects.pop(path)["data"]
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert path not in world.api.objects, "it is written when it is due, not at each event"
-        world.keeper.recheck(name)
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert world.api.objects[path]["data"] == before
-
-
-class TestAnExportThatIsMissing:
-    """As after the sweep, when a PV was away for long and came back from a backup."""
-
-    PARAMETERS: ClassVar = {"initiators": "iqn.2026-11.test:node", "target": "t0"}
-
-    def bound(self, world: World, **parameters: str) -> str:
-        world.make_class("nodes", parameters=self.PARAMETERS | parameters)
-        name = provision(world, "a", "nodes")
-        self.before = world.agents["t0"].exports[name][1]
-        world.agents["t0"].delete_export(name)
-        world.keeper.recheck(name)
-        return name
-
-    @pytest.mark.parametrize("chap", ["on", "mutual", "off"])
-    @pytest.mark.parametrize("trashed", [True, False])
-    def test_it_comes_back_as_it_was(self, world: World, chap: str, trashed: bool) -> None:
-        name = self.bound(world, chap=chap)
-        if trashed:
-            world.agents["t0"].trash_volume(name)
-        assert world.reconcile(VolumeName(name)) == Done(), world.recorder.said
-        assert world.agents["t0"].exports[name][1] == self.before
-        assert world.agents["t0"].volumes[name].trashed_at is None
-        assert world.recorder.said[-1][:2] == ("Normal", "ExportRestored")
-
-    def test_without_its_class_nobody_knows_who_may_log_in(self, world: World) -> None:
-        name = self.bound(world)
-        del world.api.objects["/apis/storage.k8s.io/v1/storageclasses/nodes"]
-        world.refresh()
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert world.recorder.said[-1][:2] == ("Warning", "ExportMissing")
-        assert not world.agents["t0"].exports
-        world.make_class("nodes", parameters=self.PARAMETERS)
-        world.refresh()
-        assert world.reconcile(VolumeName(name)) == Done()
-        assert world.agents["t0"].exports[name][1] == self.before
-
-    def test_a_volume_that_is_missing_is_told_and_not_made_anew(self, world: World) -> None:
-        name = self.bound(world)
-        world.agents["t0"].volumes.clear()
-        assert world.reconcile(VolumeName(name)) == Again(300.0)
-        assert world.recorder.said[-1][:2] == ("Warning", "VolumeMissing")
-        assert world.recorder.about[-1].kind == "PersistentVolumeClaim"
-        assert not world.agents["t0"].volumes
-
-
-def test_growth_is_lun_then_pv_then_claim(world: World) -> None:
-    name = provision(world, "a")
-    path = "/api/v1/namespaces/ns/persistentvolumeclaims/a"
-    claim = world.api._patch(path, {"spec": {"resources": {"requests": {"storage": "3Gi"}}}})
-    world.refresh()
-    world.api.calls.clear()
-    assert world.reconcile(name_of(claim)) == Done()
-    volume = next(agent.volumes[name] for agent in world.agents.values() if name in agent.volumes)
-    assert volume.size_bytes == 3 * 2**30
-    assert world.api.calls == [
-        ("PATCH", f"/api/v1/persistentvolumes/{name}"),
-        ("PATCH", f"{path}/status"),
-    ]
-    assert world.recorder.said[-1][1] == "VolumeResizeSuccessful"
-
-
 def test_a_target_that_is_down_takes_only_its_own_claims(world: World) -> None:
     def fails(*_: object) -> wire.Volume:
         raise Unreachable("refused")
@@ -544,4 +320,4 @@ def test_a_target_that_is_down_takes_only_its_own_claims(world: World) -> None:
     assert world.recorder.said[-1][2].startswith("TargetDown:")
     assert 'lundock_provisioner_target_up{target="t0"} 0.0' in world.metrics.render().decode()
     world.make_class("on-t1", parameters={"target": "t1"})
-    provision(world, "fine", "on-t1")
+    world.provision("fine", "on-t1")

@@ -10,7 +10,7 @@ from provisioner.claims import PROVISIONER_KEYS, ClaimName, name_of
 from provisioner.metrics import Metrics
 from provisioner.provision import Provisioning
 from provisioner.queue import Backoff
-from provisioner.reconcile import Key, Reconciler, VolumeName
+from provisioner.reconcile import Done, Key, Reconciler, VolumeName
 from provisioner.sweep import Sweeper
 from provisioner.targets import Targets
 from tests.provisioner.agent_twin import Agent
@@ -107,6 +107,15 @@ class World:
             },
         }
         return name_of(self.api._create("/api/v1/namespaces/ns/persistentvolumeclaims", body))
+
+    def provision(self, name: str, class_name: str = "delete", **claim: Any) -> str:
+        """Makes the claim and its volume; returns the PV's name."""
+        made = self.make_claim(name, class_name, **claim)
+        self.refresh()
+        assert self.reconcile(made) == Done(), self.recorder.said
+        self.settle()
+        self.refresh()
+        return f"pvc-{made.uid}"
 
     def settle(self) -> None:
         """kube-controller-manager's part: binds, and releases what lost its claim."""

@@ -1,4 +1,4 @@
-"""The life of images: fetched once per digest, verified, converted, kept, removed; nothing half done after a kill."""
+"""The life of images: fetched once per digest, verified, converted, kept; nothing half done after a kill."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import contextlib
 import gzip
 import lzma
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,76 +21,16 @@ from target_image.agent.errors import (
     ImageFailed,
     Invalid,
     NotFound,
-    NotReady,
     SettingsError,
     UnknownImage,
 )
 from target_image.agent.images import Images
-from target_image.agent.ledger import Ledger, now
-from target_image.agent.records import VolumeRecord
+from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
 from tests.capabilities import need
-from tests.target_image import image_server
 from tests.target_image.image_server import ImageServer
+from tests.target_image.images.conftest import DEMO_DISK, DISK, MIB, ROOM, MakeImages, settled
 from tests.waiting import eventually
-
-MIB = 2**20
-DISK = random.Random(3).randbytes(300_000) + bytes(4 * MIB - 300_000)  # noqa: S311 - any bytes will do
-ROOM = 2**40
-DEMO_DISK = b"demo disk".ljust(MIB, b"\0")
-
-
-@pytest.fixture
-def server() -> Iterator[ImageServer]:
-    with image_server.running() as running:
-        yield running
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    (tmp_path / "share").mkdir()
-    (tmp_path / "share" / "demo.img.gz").write_bytes(gzip.compress(DEMO_DISK))
-    return Settings(
-        data_dir=tmp_path / "data", share_dir=tmp_path / "share", image_hosts=("127.0.0.0/8",), image_timeout_s=5.0
-    )
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    ledger = Ledger(settings.ledger_file)
-    yield ledger
-    ledger.close()
-
-
-MakeImages = Callable[..., Images]
-
-
-@pytest.fixture
-def make_images(settings: Settings, ledger: Ledger) -> Iterator[MakeImages]:
-    made: list[Images] = []
-
-    def make(
-        known: dict[str, catalogue.Entry] | None = None, room: Callable[[], int] = lambda: ROOM, **changes: object
-    ) -> Images:
-        changed = replace(settings, **changes)  # type: ignore[arg-type]
-        images = Images(changed, ledger, room=room, known=known or {})
-        images.start()
-        made.append(images)
-        return images
-
-    yield make
-    for images in made:
-        images.stop()
-
-
-@pytest.fixture
-def images(make_images: MakeImages) -> Images:
-    return make_images()
-
-
-def settled(images: Images, name: str) -> wire.Image:
-    eventually(lambda: images.get(name).phase in (wire.Phase.READY, wire.Phase.FAILED), f"image {name} is settled")
-    return images.get(name)
 
 
 def qcow2(tmp_path: Path, data: bytes) -> bytes:
@@ -353,90 +291,6 @@ def test_differently_packed_mirrors_are_refused(server: ImageServer, images: Ima
         images.put("a", wire.ImageSpec(urls=urls, digest="sha256:" + "0" * 64))
 
 
-def test_a_deleted_image_frees_its_space(server: ImageServer, images: Images, settings: Settings) -> None:
-    wanted = server.spec("/a.img", DISK)
-    for name in ("a", "b"):
-        images.put(name, wanted)
-        settled(images, name)
-    images.delete("a")
-    assert images.get("b").phase is wire.Phase.READY
-    images.delete("b")
-    images.delete("b")
-    assert list(settings.images_dir.iterdir()) == []
-    with pytest.raises(UnknownImage):
-        images.require("b")
-
-
-def test_an_image_deleted_while_it_is_fetched_leaves_nothing(
-    server: ImageServer, images: Images, settings: Settings
-) -> None:
-    wanted = server.spec("/a.img", DISK)
-    server.files["/a.img"].hold = hold = threading.Event()
-    images.put("a", wanted)
-    eventually(lambda: images.get("a").bytes_done > 0, "it is being fetched")
-    images.delete("a")
-    hold.set()
-    eventually(lambda: list(settings.images_dir.iterdir()) == [], "its files are gone")
-
-
-def test_a_catalogues_image_deleted_while_it_is_fetched_leaves_nothing(
-    server: ImageServer, make_images: MakeImages, settings: Settings
-) -> None:
-    wanted = server.spec("/a.img", DISK)
-    server.files["/a.img"].hold = hold = threading.Event()
-    images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
-    images.require("alpine")
-    eventually(lambda: images.get("alpine").bytes_done > 0, "it is being fetched")
-    images.delete("alpine")
-    hold.set()
-    eventually(lambda: list(settings.images_dir.iterdir()) == [], "its files are gone")
-    assert images.get("alpine").phase is wire.Phase.PENDING
-
-
-def test_an_image_wanted_again_while_it_is_fetched_is_kept(server: ImageServer, images: Images) -> None:
-    wanted = server.spec("/a.img", DISK)
-    server.files["/a.img"].hold = hold = threading.Event()
-    images.put("a", wanted)
-    eventually(lambda: images.get("a").bytes_done > 0, "it is being fetched")
-    images.delete("a")
-    images.put("a", wanted)
-    hold.set()
-    assert settled(images, "a").phase is wire.Phase.READY
-    assert len(server.requests) == 1
-
-
-def test_names_of_one_file_keep_it_for_each_other(server: ImageServer, make_images: MakeImages, ledger: Ledger) -> None:
-    wanted = server.spec("/a.img", DISK)
-    images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
-    images.put("a", wanted)
-    settled(images, "a")
-    ledger.add_volume(VolumeRecord("v", MIB, wire.ImageSource(image="alpine"), None, True, now(), state="making"))
-    with pytest.raises(NotReady, match="v is still being filled"):
-        images.delete("a")
-    ledger.forget_volume("v")
-    images.delete("a")
-    assert images.get("alpine").phase is wire.Phase.READY
-
-
-def test_files_that_no_name_leads_to_are_deleted_at_start(
-    server: ImageServer, make_images: MakeImages, settings: Settings
-) -> None:
-    """What an older catalogue, an older demo disk or other IMAGES left would otherwise stay for ever."""
-    wanted = server.spec("/a.img", DISK)
-    images = make_images()
-    images.put("a", wanted)
-    settled(images, "a")
-    images.require("demo")
-    settled(images, "demo")
-    kept = {path.name for path in settings.images_dir.iterdir()}
-    assert len(kept) == 2
-    for name in ("demo-0123456789abcdef.raw", "sha256-00-qcow2.raw", "sha256-00-qcow2.partial"):
-        (settings.images_dir / name).write_bytes(b"old")
-    images.stop()
-    make_images()
-    assert {path.name for path in settings.images_dir.iterdir()} == kept
-
-
 def test_two_specs_under_one_name_at_once_are_not_both_taken(server: ImageServer, images: Images) -> None:
     specs = [server.spec(f"/{number}.img", DISK[: (number + 1) * 1000]) for number in range(8)]
     together, taken = threading.Barrier(len(specs)), []
@@ -475,17 +329,6 @@ def test_an_image_takes_no_space_that_is_promised(
     assert "no room" in failed.condition.detail
     assert not list(settings.images_dir.glob("*.raw"))
     assert not list(settings.images_dir.glob("*.work*"))
-
-
-def test_an_image_that_a_volume_waits_for_stays(server: ImageServer, images: Images, ledger: Ledger) -> None:
-    images.put("a", server.spec("/a.img", DISK))
-    settled(images, "a")
-    source = wire.ImageSource(image="a")
-    ledger.add_volume(VolumeRecord("v", MIB, source, None, True, now(), state="making"))
-    with pytest.raises(NotReady, match="v is still being filled"):
-        images.delete("a")
-    ledger.forget_volume("v")
-    images.delete("a")
 
 
 def test_a_mistake_in_image_hosts_is_told(settings: Settings, ledger: Ledger) -> None:
