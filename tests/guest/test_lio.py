@@ -14,8 +14,8 @@ PYTEST = (
     " -W 'ignore:Will be removed in 1.0:DeprecationWarning' tests/guest/inside"
 )
 SHORT = (
-    "says_who or named-one-way or read_only_lun_beside or session_is_ended or adopts or missing_file or chap_rotation"
-    " or survives_the_agents or api_says or mutual_chap_proves"
+    "says_who or read_only_lun_beside or session_is_ended or adopts or missing_file or chap_rotation"
+    " or survives_the_agents or mutual_chap_proves"
 )
 
 

@@ -6,20 +6,15 @@ other fence (all capabilities, no seccomp filter, the host's devices and, there,
 
 from __future__ import annotations
 
-import functools
-import http.server
-import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cluster import images
 from tests.capabilities import need
+from tests.guest.files import save, send
 from tests.guest.initiator import IscsiVolume, attach, detach, format_and_mount
-from tests.guest.machine import HOST, Machine
+from tests.guest.machine import Machine
 
 pytestmark = [pytest.mark.guest, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -35,35 +30,10 @@ mount --bind /var/target {ROOT}/var/target
 """
 
 
-@contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """A folder over HTTP on this machine's loopback. Gives the URL that the guest uses."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://{HOST}:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def unpack(guest: Machine, image: str, folder: Path) -> None:
-    """The image's files at ROOT in the guest."""
-    container = subprocess.check_output(["docker", "create", image], text=True, timeout=60).strip()
-    try:
-        subprocess.run(["docker", "export", "-o", folder / "image.tar", container], check=True, timeout=120)
-    finally:
-        subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True, timeout=60)
-    copy = "import shutil, sys, urllib.request as u; shutil.copyfileobj(u.urlopen(sys.argv[1]), sys.stdout.buffer)"
-    with served(folder) as url:
-        guest.run(f"mkdir {ROOT} && python3 -c '{copy}' {url}/image.tar | tar -x -C {ROOT}", timeout_s=600)
-
-
 def test_the_image_serves_the_kernels_target(guest: Machine, tmp_path: Path) -> None:
     need("docker")
-    unpack(guest, images.build("lundock/target", print), tmp_path)
+    image = images.build("lundock/target", print)
+    send(guest, save(image, tmp_path / "image.tar", unpacked=True), f"(mkdir {ROOT} && tar -x -C {ROOT})")
     inside = f"env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin chroot {ROOT}"
     command = f"{inside} lundock-target --timeout 60"
     guest.run(MOUNTS)

@@ -23,6 +23,7 @@ log = structlog.get_logger()
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 2.0
+PULSE_TIMEOUT_S = 3.0
 POLL_S = 0.02
 _NOISE = re.compile(r"RDMA|oom[-_]|nr_open|timer_fd|signalfd|sz:\d+ params:|bs_thread_open|bs_thread_close")
 """What tgtd prints when it runs without privilege, or on every change, and what means nothing."""
@@ -43,6 +44,7 @@ class Daemon:
         self._process: subprocess.Popen[bytes] | None = None
         self._silent_since_s: float | None = None
         self.socket = ManagementSocket(run_dir / f"tgtd.{shard}")
+        self._pulse = ManagementSocket(run_dir / f"tgtd.{shard}", PULSE_TIMEOUT_S)
 
     def start(self) -> None:
         """Start tgtd, offline and empty. Raises EngineFailed, naming the portal that it could not have."""
@@ -80,7 +82,7 @@ class Daemon:
         One missed answer alone tells little: the whole container may have been stopped meanwhile (`docker pause`).
         """
         try:
-            self.socket.send(_show(Mode.SYSTEM))
+            self._pulse.send(_show(Mode.SYSTEM))
         except EngineDown as error:
             if self._process is None or not self.alive():
                 return
