@@ -96,10 +96,13 @@ class Report:
         (console or Console()).print(table)
 
     def write(self, directory: Path = RESULTS) -> Path:
-        """Write the JSON and return its path."""
+        """Write the JSON, a row a line, and return its path."""
         directory.mkdir(parents=True, exist_ok=True)
         path = directory / f"{self.name}.json"
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        data = asdict(self)
+        rows = ",\n".join(json.dumps(row) for row in data.pop("rows"))
+        head = json.dumps(data, indent=1).removesuffix("\n}")
+        path.write_text(f'{head},\n "rows": [\n{rows}\n]}}\n', encoding="utf-8")
         return path
 
 
