@@ -91,7 +91,7 @@ def attach(guest: Machine, volume: IscsiVolume) -> list[str]:
             " host=$(readlink -f $session/device); host=${host%/session*};"
             f' echo "0 0 {volume.lun}" >/sys/class/scsi_host/${{host##*/}}/scan; done'
         )
-        guest.until(f"test -b {volume.device(portal)}", timeout_s=30)
+        guest.until(f"test -b {volume.device(portal)}", timeout_s=90)
     return [volume.device(portal) for portal in volume.portals]
 
 
