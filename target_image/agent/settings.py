@@ -57,7 +57,7 @@ class Settings:
     """Unanswered pings after which a session is dropped."""
 
     hung_after_s: float = 60.0
-    """Seconds without an answer after which a tgtd is taken for hung: it is killed and started again."""
+    """Seconds without an answer after which a tgtd is taken for hung: it is killed and started again; 0 is never."""
 
     iqn_prefix: str = "iqn.2026-11.io.lundock"
     """Naming authority of derived IQNs: prefix, a colon, the export's id."""

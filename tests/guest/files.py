@@ -21,11 +21,14 @@ def send(guest: Machine, file: Path, into: str) -> None:
         guest.run(f"set -o pipefail; python3 -c '{_PRINT}' {url}/{file.name} | {into}", timeout_s=600)
 
 
-def save(image: str, file: Path, *, unpacked: bool = False) -> Path:
-    """An image of Docker as a tar: as `docker save` writes it, or the files that a container of it sees."""
-    if not unpacked:
-        subprocess.run(["docker", "save", "-o", file, image], check=True, timeout=120)
-        return file
+def save(image: str, file: Path) -> Path:
+    """An image of Docker as a tar that another engine can import."""
+    subprocess.run(["docker", "save", "-o", file, image], check=True, timeout=120)
+    return file
+
+
+def unpack(image: str, file: Path) -> Path:
+    """The files that a container of an image sees, as a tar."""
     container = subprocess.check_output(["docker", "create", image], text=True, timeout=60).strip()
     try:
         subprocess.run(["docker", "export", "-o", file, container], check=True, timeout=120)

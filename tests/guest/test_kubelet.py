@@ -13,8 +13,7 @@ from tests.capabilities import need
 from tests.guest.initiator import own_address
 from tests.guest.kubelet import NODE, joined
 from tests.guest.machine import Machine
-from tests.guest.test_node import NODE as INITIATOR
-from tests.guest.test_node import stage  # noqa: F401 - a fixture
+from tests.guest.test_node import INITIATOR, stage  # noqa: F401 - a fixture
 from tests.provisioner.stage import Stage
 from tests.waiting import eventually
 

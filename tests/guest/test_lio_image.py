@@ -12,7 +12,7 @@ import pytest
 
 from cluster import images
 from tests.capabilities import need
-from tests.guest.files import save, send
+from tests.guest.files import send, unpack
 from tests.guest.initiator import IscsiVolume, attach, detach, format_and_mount
 from tests.guest.machine import Machine
 
@@ -33,7 +33,7 @@ mount --bind /var/target {ROOT}/var/target
 def test_the_image_serves_the_kernels_target(guest: Machine, tmp_path: Path) -> None:
     need("docker")
     image = images.build("lundock/target", print)
-    send(guest, save(image, tmp_path / "image.tar", unpacked=True), f"(mkdir {ROOT} && tar -x -C {ROOT})")
+    send(guest, unpack(image, tmp_path / "image.tar"), f"(mkdir {ROOT} && tar -x -C {ROOT})")
     inside = f"env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin chroot {ROOT}"
     command = f"{inside} lundock-target --timeout 60"
     guest.run(MOUNTS)

@@ -15,7 +15,7 @@ from tests.provisioner.stage import Stage, TargetProcess
 
 pytestmark = [pytest.mark.guest, pytest.mark.cluster]
 
-NODE = "iqn.2026-11.io.lundock:guest"
+INITIATOR = "iqn.2026-11.io.lundock:guest"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def stage(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Stage]:
 def test_a_node_mounts_a_claims_volume(guest: Machine, stage: Stage) -> None:
     portal = f"{own_address()}:{stage.targets[0].iscsi_port}"
     named = stage.make_class(
-        f"{stage.id}-nodes", {"initiators": NODE, "portal": portal, "chap": "mutual", "fsType": "xfs"}
+        f"{stage.id}-nodes", {"initiators": INITIATOR, "portal": portal, "chap": "mutual", "fsType": "xfs"}
     )
     stage.claim("data", "512Mi", storageClassName=named)
     persistent_volume = stage.bound("data")

@@ -18,21 +18,21 @@ from vm_disks.model import ClaimSource, Disk, DiskSpec
 from vm_disks.objects import part
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """What a user wants to know of a disk; the names are those of the JSON."""
 
     disk: str
     claim: str | None
-    volume: str | None
-    target: str | None
+    volume: str | None = None
+    target: str | None = None
     bus: str | None
-    portal: str | None
-    iqn: str | None
-    lun: int | None
-    size: str | None
+    portal: str | None = None
+    iqn: str | None = None
+    lun: int | None = None
+    size: str | None = None
     """As the claim says it, or its volume where the claim was never applied: a Kubernetes quantity."""
-    chap: bool | None
+    chap: bool | None = None
     readOnly: bool  # noqa: N815 (JSON, as Kubernetes writes it)
     state: str
     """The VM's, or "error" of a disk that it cannot have."""
@@ -101,14 +101,7 @@ def _failed(spec: DiskSpec, error: VmDisksError) -> Row:
     return Row(
         disk=spec.name,
         claim=spec.source.claim if isinstance(spec.source, ClaimSource) else None,
-        volume=None,
-        target=None,
         bus=spec.bus,
-        portal=None,
-        iqn=None,
-        lun=None,
-        size=None,
-        chap=None,
         readOnly=spec.read_only,
         state="error",
         error=str(error),
