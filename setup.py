@@ -67,7 +67,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "lundock-target = target_image.commands:main",
+            "lundock-target = target_image.cli.main:main",
             "lundock-provisioner = provisioner.__main__:main",
             "vm-disks = vm_disks.__main__:main",
             "kubectl-vm_disks = vm_disks.__main__:main",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from .settings import Settings
+    from provisioner.settings import Settings
 
 DEFAULT_CONFIG = "/etc/lundock/provisioner.yaml"
 
@@ -19,7 +19,7 @@ class Group(click.Group):
     """Expected errors are one line on stderr and exit code 2, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from .errors import ProvisionerError
+        from provisioner.errors import ProvisionerError
 
         try:
             return super().invoke(ctx)
@@ -54,7 +54,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _load(config: Path, *, text_logs: bool) -> Settings:
-    from . import logs, settings
+    from provisioner import logs, settings
 
     loaded = settings.load(config)
     level = "warning" if text_logs else loaded.log.level
@@ -66,7 +66,7 @@ def _load(config: Path, *, text_logs: bool) -> Settings:
 @_options
 def run(config: Path, kubeconfig: str | None, context: str | None) -> None:
     """Watch claims and volumes, and keep the targets as they ask. SIGTERM stops it and lets go of the Lease."""
-    from . import kube, service, settings
+    from provisioner import kube, service, settings
 
     loaded = _load(config, text_logs=False)
     settings.master_key(loaded)
@@ -79,9 +79,9 @@ def check(config: Path, kubeconfig: str | None, context: str | None) -> None:
     """Say whether the provisioner can work: API server, rights, targets, classes, versions. Exit code 1 if not."""
     from importlib.metadata import version
 
-    from . import inspection, kube
-    from .metrics import Metrics
-    from .targets import Targets
+    from provisioner import inspection, kube
+    from provisioner.metrics import Metrics
+    from provisioner.targets import Targets
 
     loaded = _load(config, text_logs=True)
     api = kube.Kube(kube.configuration(kubeconfig, context), loaded.kubernetes)
@@ -98,7 +98,7 @@ def plan(config: Path, kubeconfig: str | None, context: str | None, file: Path) 
     """Print what would be done with the claims of a file, as YAML, and touch nothing."""
     import yaml
 
-    from . import inspection, kube, service
+    from provisioner import inspection, kube, service
 
     loaded = _load(config, text_logs=True)
     claims, classes = inspection.read_documents(file)
@@ -118,11 +118,11 @@ def sweep(config: Path, kubeconfig: str | None, context: str | None, dry_run: bo
     With --remove, what is due is done once: an orphan that was made longer ago than sweep.graceSeconds goes to
     the trash, and what has been in the trash as long is deleted.
     """
-    from . import kube, service
-    from .events import Recorder
-    from .metrics import Metrics
-    from .sweep import Sweeper, print_table, secret_namespaces
-    from .targets import Targets
+    from provisioner import kube, service
+    from provisioner.events import Recorder
+    from provisioner.metrics import Metrics
+    from provisioner.sweep import Sweeper, print_table, secret_namespaces
+    from provisioner.targets import Targets
 
     loaded = _load(config, text_logs=True)
     if not dry_run:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import structlog
 
-from target_image.agent import wire
-
-from . import volumes
-from .claims import ClaimName, ClaimRequest, read_class
-from .errors import AlreadyExists, NotFound, Permanent, Transient
-from .events import Recorder, Subject
-from .kube import Kube, secrets_path, volume_path
-from .plan import Secure
-from .settings import ChapSettings
-from .targets import Target, Targets
-from .volumes import GENERATION, Identity, SecretName
-from .watch import Informer
+from provisioner import volumes
+from provisioner.claims import ClaimName, ClaimRequest, read_class
+from provisioner.errors import AlreadyExists, NotFound, Permanent, Transient
+from provisioner.events import Recorder, Subject
+from provisioner.kube import Kube, secrets_path, volume_path
+from provisioner.plan import Secure
+from provisioner.settings import ChapSettings
+from provisioner.targets import Target, Targets
+from provisioner.volumes import GENERATION, Identity, SecretName
+from provisioner.watch import Informer
+from target_image.api import wire
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import parameters, quantity
-from .errors import Permanent
-from .parameters import Parameters
+from provisioner import parameters, quantity
+from provisioner.errors import Permanent
+from provisioner.parameters import Parameters
 
 Json = Mapping[str, Any]
 

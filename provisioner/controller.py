@@ -9,20 +9,20 @@ from collections.abc import Callable
 
 import structlog
 
-from . import volumes
-from .access import Keeper
-from .claims import PROVISIONER_KEYS, ClaimName, name_of, notes_of
-from .events import Recorder
-from .kube import CLAIMS, CLASSES, VOLUMES, Json, Kube
-from .metrics import Metrics
-from .provision import Provisioning
-from .queue import Backoff, WorkQueue
-from .reconcile import Again, Key, Reconciler, VolumeName
-from .settings import Settings, master_key
-from .sweep import secret_namespaces
-from .targets import Connect, Targets, connect
-from .volumes import Identity
-from .watch import Informer
+from provisioner import volumes
+from provisioner.access import Keeper
+from provisioner.claims import PROVISIONER_KEYS, ClaimName, name_of, notes_of
+from provisioner.events import Recorder
+from provisioner.kube import CLAIMS, CLASSES, VOLUMES, Json, Kube
+from provisioner.metrics import Metrics
+from provisioner.provision import Provisioning
+from provisioner.queue import Backoff, WorkQueue
+from provisioner.reconcile import Again, Key, Reconciler, VolumeName
+from provisioner.settings import Settings, master_key
+from provisioner.sweep import secret_namespaces
+from provisioner.targets import Connect, Targets, connect
+from provisioner.volumes import Identity
+from provisioner.watch import Informer
 
 log = structlog.get_logger()
 

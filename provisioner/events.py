@@ -17,8 +17,8 @@ from typing import Any, Literal
 
 import structlog
 
-from .errors import AlreadyExists, NotFound, ProvisionerError
-from .kube import Kube
+from provisioner.errors import AlreadyExists, NotFound, ProvisionerError
+from provisioner.kube import Kube
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from .settings import HttpSettings
+from provisioner.settings import HttpSettings
 
 Page = Callable[[], tuple[int, bytes]]
 """Status and body of one path."""

@@ -9,18 +9,17 @@ from typing import Literal
 
 import yaml
 
-from target_image.agent import wire
-
-from . import plan, volumes
-from .claims import PROVISIONER_KEYS as PROVISIONER
-from .claims import ClaimRequest, name_of, notes_of, read_class
-from .errors import NotFound, OutcomeUnknown, Permanent, ProvisionerError, Refused, SettingsError, Transient
-from .kube import CLASSES, Json, Kube, volume_path
-from .leader import election_namespace
-from .placement import candidates
-from .settings import Settings, master_key
-from .targets import Target, Targets
-from .volumes import Identity
+from provisioner import plan, volumes
+from provisioner.claims import PROVISIONER_KEYS as PROVISIONER
+from provisioner.claims import ClaimRequest, name_of, notes_of, read_class
+from provisioner.errors import NotFound, OutcomeUnknown, Permanent, ProvisionerError, Refused, SettingsError, Transient
+from provisioner.kube import CLASSES, Json, Kube, volume_path
+from provisioner.leader import election_namespace
+from provisioner.placement import candidates
+from provisioner.settings import Settings, master_key
+from provisioner.targets import Target, Targets
+from provisioner.volumes import Identity
+from target_image.api import wire
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 

@@ -15,9 +15,9 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from . import errors
-from .limits import Bucket
-from .settings import KubernetesSettings
+from provisioner import errors
+from provisioner.limits import Bucket
+from provisioner.settings import KubernetesSettings
 
 Json = dict[str, Any]
 

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 
 import structlog
 
-from .errors import AlreadyExists, Conflict, NotFound, ProvisionerError, SettingsError
-from .kube import NAMESPACE_FILE, Json, Kube
-from .settings import LeaderElectionSettings
+from provisioner.errors import AlreadyExists, Conflict, NotFound, ProvisionerError, SettingsError
+from provisioner.kube import NAMESPACE_FILE, Json, Kube
+from provisioner.settings import LeaderElectionSettings
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ import sys
 import structlog
 from structlog.typing import Processor
 
-from .settings import LogSettings
+from provisioner.settings import LogSettings
 
 
 def configure(settings: LogSettings) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from .errors import Permanent
+from provisioner.errors import Permanent
 
 FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs", "btrfs")
 """What kubelet can make and mount on Debian-like nodes; the API takes any string."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .claims import TARGET, ClaimRequest, ClassPolicy
-from .errors import Permanent, Transient
-from .settings import TargetSettings
+from provisioner.claims import TARGET, ClaimRequest, ClassPolicy
+from provisioner.errors import Permanent, Transient
+from provisioner.settings import TargetSettings
 
 
 def candidates(policy: ClassPolicy, noted: str, targets: Sequence[TargetSettings]) -> list[str]:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import quantity
-from .claims import (
+from provisioner import quantity
+from provisioner.claims import (
     SELECTED_NODE,
     TARGET,
     ClaimName,
@@ -24,17 +24,8 @@ from .claims import (
     requested_bytes,
     volume_id,
 )
-from .errors import Permanent
-from .volumes import (
-    FINALIZER,
-    GENERATION,
-    MUTUAL,
-    PROVISIONED_BY,
-    RELEASE,
-    VOLUME,
-    Identity,
-    SecretName,
-)
+from provisioner.errors import Permanent
+from provisioner.volumes import FINALIZER, GENERATION, MUTUAL, PROVISIONED_BY, RELEASE, VOLUME, Identity, SecretName
 
 Json = Mapping[str, Any]
 

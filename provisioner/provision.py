@@ -12,23 +12,22 @@ from dataclasses import dataclass
 
 import structlog
 
-from target_image.agent import wire
-from target_image.client import ApiProblem, TargetClient
-
-from . import placement, volumes
-from .access import Keeper
-from .claims import TARGET, CatalogueImage, ClaimName, ClaimRequest, Clone, Empty, UrlImage
-from .claims import volume_id as volume_id_of
-from .errors import AlreadyExists, Conflict, NotFound, Permanent, Transient
-from .events import Recorder, Subject
-from .kube import VOLUMES, Kube, claim_path, volume_path
-from .metrics import Metrics
-from .plan import Abandon
-from .settings import ImageSettings
-from .sources import Sources
-from .targets import DELAYS_S, Target, Targets, code_of
-from .volumes import Identity, SecretName
-from .watch import Informer
+from provisioner import placement, volumes
+from provisioner.access import Keeper
+from provisioner.claims import TARGET, CatalogueImage, ClaimName, ClaimRequest, Clone, Empty, UrlImage
+from provisioner.claims import volume_id as volume_id_of
+from provisioner.errors import AlreadyExists, Conflict, NotFound, Permanent, Transient
+from provisioner.events import Recorder, Subject
+from provisioner.kube import VOLUMES, Kube, claim_path, volume_path
+from provisioner.metrics import Metrics
+from provisioner.plan import Abandon
+from provisioner.settings import ImageSettings
+from provisioner.sources import Sources
+from provisioner.targets import DELAYS_S, Target, Targets, code_of
+from provisioner.volumes import Identity, SecretName
+from provisioner.watch import Informer
+from target_image.api import wire
+from target_image.api.client import ApiProblem, TargetClient
 
 log = structlog.get_logger()
 

@@ -12,20 +12,29 @@ from dataclasses import dataclass
 
 import structlog
 
-from target_image.client import TargetClient
-
-from . import plan, quantity, tracing
-from .access import Keeper
-from .claims import ClaimName, notes_of, volume_id
-from .errors import Conflict, NotFound, OutcomeUnknown, Permanent, Refused, Throttled, Transient
-from .events import Recorder, Subject
-from .kube import Kube, claim_path, volume_path
-from .metrics import Metrics
-from .plan import Abandon, ClaimStep, Delete, Grow, LeaveToPopulator, Provision, Secure, SetFinalizers, VolumeStep
-from .provision import Provisioning, source_label, subject
-from .targets import Targets
-from .volumes import FINALIZER, VOLUME, Identity
-from .watch import Informer
+from provisioner import plan, quantity, tracing
+from provisioner.access import Keeper
+from provisioner.claims import ClaimName, notes_of, volume_id
+from provisioner.errors import Conflict, NotFound, OutcomeUnknown, Permanent, Refused, Throttled, Transient
+from provisioner.events import Recorder, Subject
+from provisioner.kube import Kube, claim_path, volume_path
+from provisioner.metrics import Metrics
+from provisioner.plan import (
+    Abandon,
+    ClaimStep,
+    Delete,
+    Grow,
+    LeaveToPopulator,
+    Provision,
+    Secure,
+    SetFinalizers,
+    VolumeStep,
+)
+from provisioner.provision import Provisioning, source_label, subject
+from provisioner.targets import Targets
+from provisioner.volumes import FINALIZER, VOLUME, Identity
+from provisioner.watch import Informer
+from target_image.api.client import TargetClient
 
 log = structlog.get_logger()
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import structlog
 
-from . import tracing
-from .controller import Controller
-from .errors import ProvisionerError
-from .health import HealthServer
-from .kube import Kube
-from .leader import Elector, election_namespace
-from .metrics import Metrics
-from .settings import Settings
-from .sweep import Sweeper
-from .volumes import Identity
+from provisioner import tracing
+from provisioner.controller import Controller
+from provisioner.errors import ProvisionerError
+from provisioner.health import HealthServer
+from provisioner.kube import Kube
+from provisioner.leader import Elector, election_namespace
+from provisioner.metrics import Metrics
+from provisioner.settings import Settings
+from provisioner.sweep import Sweeper
+from provisioner.volumes import Identity
 
 log = structlog.get_logger()
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from target_image.agent import wire
-
-from . import volumes
-from .claims import TARGET, CatalogueImage, ClaimRequest, Clone, Empty, UrlImage
-from .errors import Permanent, Transient
-from .plan import is_ours, our_volume
-from .settings import ImageSettings
-from .targets import Target, Targets
-from .volumes import Identity
-from .watch import Informer
+from provisioner import volumes
+from provisioner.claims import TARGET, CatalogueImage, ClaimRequest, Clone, Empty, UrlImage
+from provisioner.errors import Permanent, Transient
+from provisioner.plan import is_ours, our_volume
+from provisioner.settings import ImageSettings
+from provisioner.targets import Target, Targets
+from provisioner.volumes import Identity
+from provisioner.watch import Informer
+from target_image.api import wire
 
 
 @dataclass(frozen=True)

@@ -15,18 +15,17 @@ from typing import Any, Literal
 
 import structlog
 
-from target_image.agent import wire
-
-from . import volumes
-from .claims import notes_of
-from .errors import Permanent, ProvisionerError, Refused, Transient
-from .events import Recorder, Subject
-from .kube import CLAIMS, VOLUMES, Kube
-from .metrics import Metrics
-from .plan import OurVolume, is_ours, our_volume
-from .settings import Settings, SweepSettings
-from .targets import Target, Targets
-from .volumes import Identity
+from provisioner import volumes
+from provisioner.claims import notes_of
+from provisioner.errors import Permanent, ProvisionerError, Refused, Transient
+from provisioner.events import Recorder, Subject
+from provisioner.kube import CLAIMS, VOLUMES, Kube
+from provisioner.metrics import Metrics
+from provisioner.plan import OurVolume, is_ours, our_volume
+from provisioner.settings import Settings, SweepSettings
+from provisioner.targets import Target, Targets
+from provisioner.volumes import Identity
+from target_image.api import wire
 
 log = structlog.get_logger()
 

@@ -13,13 +13,12 @@ from typing import TypeVar
 
 import structlog
 
-from target_image.client import ApiProblem, TargetClient, TargetError
-
-from . import tracing
-from .errors import Permanent, Transient
-from .metrics import Metrics
-from .queue import Backoff
-from .settings import Settings, TargetCallSettings, TargetSettings
+from provisioner import tracing
+from provisioner.errors import Permanent, Transient
+from provisioner.metrics import Metrics
+from provisioner.queue import Backoff
+from provisioner.settings import Settings, TargetCallSettings, TargetSettings
+from target_image.api.client import ApiProblem, TargetClient, TargetError
 
 T = TypeVar("T")
 log = structlog.get_logger()

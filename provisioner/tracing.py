@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from .errors import SettingsError
-from .settings import TracingSettings
+from provisioner.errors import SettingsError
+from provisioner.settings import TracingSettings
 
 _provider: Any = None
 _tracer: Any = None

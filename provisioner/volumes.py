@@ -8,11 +8,10 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from target_image.agent import wire
-
-from . import quantity
-from .claims import TARGET, ClaimName, ClaimRequest
-from .settings import TargetSettings
+from provisioner import quantity
+from provisioner.claims import TARGET, ClaimName, ClaimRequest
+from provisioner.settings import TargetSettings
+from target_image.api import wire
 
 Json = dict[str, Any]
 

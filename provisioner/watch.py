@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from .errors import Expired, OutcomeUnknown, ProvisionerError
-from .kube import Json, Kube, Watch
-from .queue import Backoff
+from provisioner.errors import Expired, OutcomeUnknown, ProvisionerError
+from provisioner.kube import Json, Kube, Watch
+from provisioner.queue import Backoff
 
 Handler = Callable[[Json | None, Json | None], None]
 """Called with the old and the new object; None for one that was not there or is no more."""

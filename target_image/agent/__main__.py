@@ -2,7 +2,7 @@
 
 import sys
 
-from target_image.commands import main
+from target_image.cli.main import main
 
 if __name__ == "__main__":
     main(["serve", *sys.argv[1:]])

@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from target_image.agent import wire
 from target_image.agent.errors import NoSpace
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
 from target_image.agent.stores import Space, Store
+from target_image.api import wire
 
 ALLOCATED_TTL_S = 5.0
 """Adding up what all files take costs a stat each, so the sum is kept this long."""

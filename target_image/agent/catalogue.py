@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import ValidationError
 
-from target_image.agent import wire
 from target_image.agent.allowlist import Everywhere, Refused, shown
 from target_image.agent.errors import SettingsError
+from target_image.api import wire
 
 CATALOGUE_FILE = Path(__file__).parent.parent / "images.yaml"
 

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
-from target_image.agent import wire
 from target_image.agent.engines import Engine
 from target_image.agent.errors import AgentError
 from target_image.agent.exports import Exports
@@ -23,6 +22,7 @@ from target_image.agent.records import ExportRecord
 from target_image.agent.serving import Serving
 from target_image.agent.settings import Settings
 from target_image.agent.volumes import Volumes
+from target_image.api import wire
 
 log = structlog.get_logger()
 

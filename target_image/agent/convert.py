@@ -13,7 +13,7 @@ from typing import Protocol
 from target_image.agent import qcow2, shell
 from target_image.agent.download import CHUNK_BYTES, NO_ROOM, ROOM_EVERY_BYTES, Progress, Stopped
 from target_image.agent.errors import CommandFailed, ImageFailed
-from target_image.agent.wire import ImageFormat
+from target_image.api.wire import ImageFormat
 
 XZ_MEMORY_BYTES = 256 * 2**20
 """xz -9 needs 65 MiB to unpack; a file that asks for more than this is refused."""

@@ -17,7 +17,6 @@ from typing import Protocol
 
 import structlog
 
-from target_image.agent import wire
 from target_image.agent.banner import Row, banner
 from target_image.agent.converge import Supervisor
 from target_image.agent.demo_plan import Plan, PlannedLun
@@ -29,6 +28,7 @@ from target_image.agent.ledger import Ledger
 from target_image.agent.settings import MIB, Settings
 from target_image.agent.usage import Portal
 from target_image.agent.volumes import Volumes
+from target_image.api import wire
 
 EXPORT_ID = "demo"
 REACH_S = 10.0

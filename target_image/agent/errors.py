@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from target_image.agent import wire
+from target_image.api import wire
 
 
 class AgentError(Exception):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
-from target_image.agent import naming, wire
+from target_image.agent import naming
 from target_image.agent.engines import Credentials, Engine, EngineCapabilities
 from target_image.agent.errors import (
     IdentityConflict,
@@ -26,6 +26,7 @@ from target_image.agent.records import ExportRecord
 from target_image.agent.serving import Serving
 from target_image.agent.settings import Settings
 from target_image.agent.volumes import check_match
+from target_image.api import wire
 
 log = structlog.get_logger()
 

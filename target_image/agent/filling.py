@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import structlog
 
-from target_image.agent import wire
 from target_image.agent.capacity import Capacity
 from target_image.agent.errors import AgentError, NotReady, StoreFailed
 from target_image.agent.images import Images
@@ -20,6 +19,7 @@ from target_image.agent.locks import Locks, volume_key
 from target_image.agent.records import VolumeRecord
 from target_image.agent.settings import Settings
 from target_image.agent.stores import Store
+from target_image.api import wire
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from target_image.agent import catalogue, convert, download, wire
+from target_image.agent import catalogue, convert, download
 from target_image.agent.allowlist import AllowList, Everywhere, Policy, Refused
 from target_image.agent.errors import (
     IdentityConflict,
@@ -30,6 +30,7 @@ from target_image.agent.errors import (
 from target_image.agent.image_files import ImageFiles
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
+from target_image.api import wire
 
 DEMO = "demo"
 RETRY_AFTER_S = 60.0

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from target_image.agent import wire
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
 from target_image.agent.naming import MAX_TID
 from target_image.agent.records import ExportRecord, VolumeRecord
+from target_image.api import wire
 
 RESERVE_BYTES = 4 * 2**20
 """Preallocated beside the ledger and given up when the disk is full, so that it can still be emptied."""

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from target_image.agent import wire
+from target_image.api import wire
 
 _VOLUME_SPEC = {
     "empty": {"summary": "An empty disk of 10 GiB", "value": {"size_bytes": 10737418240}},

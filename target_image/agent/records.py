@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from target_image.agent import wire
 from target_image.agent.engines import Credentials
+from target_image.api import wire
 
 _SOURCE: TypeAdapter[wire.Source] = TypeAdapter(wire.Source)
 

@@ -6,7 +6,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
-from target_image.agent import wire
 from target_image.agent.capacity import Capacity
 from target_image.agent.converge import Supervisor
 from target_image.agent.engines import Engine, make_engine
@@ -21,6 +20,7 @@ from target_image.agent.settings import Settings
 from target_image.agent.stores import Store
 from target_image.agent.stores.sparse_file import SparseFileStore
 from target_image.agent.volumes import Volumes
+from target_image.api import wire
 
 log = structlog.get_logger()
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import structlog
 
-from target_image.agent import wire
 from target_image.agent.capacity import Capacity
 from target_image.agent.engines import Engine
 from target_image.agent.errors import (
@@ -32,6 +31,7 @@ from target_image.agent.records import VolumeRecord
 from target_image.agent.serving import Serving
 from target_image.agent.settings import MIB
 from target_image.agent.stores import Store
+from target_image.api import wire
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.client import TargetClient
+from target_image.api.client import TargetClient
 from tests.capabilities import need
 from tests.conformance.suites import Outcome, expectations, run, suites, verdict
 from tests.ports import free_ports

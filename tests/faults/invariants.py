@@ -13,8 +13,8 @@ import base64
 import subprocess
 
 from provisioner.kube import Json, secrets_path
-from target_image.agent.wire import ExportSpec, Lun, VolumeSpec
-from target_image.client import TargetError
+from target_image.api.client import TargetError
+from target_image.api.wire import ExportSpec, Lun, VolumeSpec
 from tests.faults.disks import Disk, Written
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually

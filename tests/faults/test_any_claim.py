@@ -11,7 +11,7 @@ from provisioner import plan, volumes
 from provisioner.claims import PROVISIONER_KEYS, ClaimName
 from provisioner.errors import Permanent
 from provisioner.parameters import KNOWN
-from target_image.agent import wire
+from target_image.api import wire
 
 IDENTITY = volumes.Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")
 NAME = ClaimName("ns", "disk", "u-1")

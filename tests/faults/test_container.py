@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from cluster import images
-from target_image.agent.wire import ExportSpec, Lun, VolumeSpec
-from target_image.client import TargetClient, TargetError
+from target_image.api.client import TargetClient, TargetError
+from target_image.api.wire import ExportSpec, Lun, VolumeSpec
 from tests.capabilities import need
 from tests.faults.disks import Disk, Written
 from tests.ports import free_ports

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cluster.control_plane import ControlPlane
-from target_image.agent.wire import Phase, VolumeSpec
-from target_image.client import TargetError
+from target_image.api.client import TargetError
+from target_image.api.wire import Phase, VolumeSpec
 from tests.capabilities import need
 from tests.faults import invariants
 from tests.faults.conftest import SWEEP

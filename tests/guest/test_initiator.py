@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from target_image.agent import wire
+from target_image.api import wire
 from tests.guest.initiator import IscsiVolume, attach, detach, discover, format_and_mount, own_address
 from tests.guest.machine import GuestError, Machine
 from tests.target_image.agent import Agent

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from target_image.agent import wire
-from target_image.client import ApiProblem
+from target_image.api import wire
+from target_image.api.client import ApiProblem
 from tests.provisioner.twins import Fuse
 
 
@@ -23,7 +23,7 @@ def problem(code: str, status: int, detail: str = "", *, retryable: bool = False
 
 
 class Agent:
-    """The calls of target_image.client.TargetClient, on dictionaries, with the agent's rules."""
+    """The calls of target_image.api.client.TargetClient, on dictionaries, with the agent's rules."""
 
     def __init__(self, fuse: Fuse | None = None, room_bytes: int = 2**40) -> None:
         self.fuse = fuse or Fuse()

@@ -18,7 +18,7 @@ import yaml
 
 from provisioner import errors, kube, settings
 from provisioner.kube import CLAIMS, CLASSES, VOLUMES, Json
-from target_image.client import TargetClient
+from target_image.api.client import TargetClient
 from tests.ports import free_ports
 from tests.target_image.agent import serve_argv
 from tests.waiting import eventually

@@ -9,7 +9,7 @@ import pytest
 
 from provisioner import kube, quantity
 from provisioner.kube import CLASSES
-from target_image.agent import wire
+from target_image.api import wire
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually
 

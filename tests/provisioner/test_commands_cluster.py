@@ -13,7 +13,7 @@ import yaml
 from cluster.control_plane import ControlPlane
 from provisioner import inspection
 from provisioner.kube import secrets_path
-from target_image.agent import wire
+from target_image.api import wire
 from tests.provisioner.stage import Stage
 from tests.waiting import eventually
 

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from provisioner import errors
 from provisioner.claims import name_of
 from provisioner.reconcile import Key, VolumeName
-from target_image.agent import wire
-from target_image.client import OutcomeUnknown
+from target_image.api import wire
+from target_image.api.client import OutcomeUnknown
 from tests.provisioner.twins import Killed
 from tests.provisioner.world import World
 

@@ -8,8 +8,8 @@ from provisioner.claims import TARGET, ClaimName
 from provisioner.errors import OutcomeUnknown
 from provisioner.plan import Ignore
 from provisioner.reconcile import Again, Done
-from target_image.agent import wire
-from target_image.client import Unreachable
+from target_image.api import wire
+from target_image.api.client import Unreachable
 from tests.provisioner.world import World
 
 DIGEST = "sha256:" + "0" * 64

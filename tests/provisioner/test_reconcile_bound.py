@@ -9,7 +9,7 @@ import pytest
 from provisioner.claims import name_of
 from provisioner.errors import Refused
 from provisioner.reconcile import Again, Done, VolumeName
-from target_image.agent import wire
+from target_image.api import wire
 from tests.provisioner.agent_twin import problem
 from tests.provisioner.world import World
 

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.control_plane import ControlPlane
 from provisioner import kube
-from target_image.agent import wire
+from target_image.api import wire
 from tests.capabilities import need
 from tests.file_systems import XFS, mounted
 from tests.provisioner.stage import Stage, TargetProcess, target_running

@@ -10,8 +10,8 @@ from provisioner import errors, sweep
 from provisioner.settings import SweepSettings
 from provisioner.sweep import Named, Orphan
 from provisioner.volumes import Identity
-from target_image.agent import wire
-from target_image.client import Unreachable
+from target_image.api import wire
+from target_image.api.client import Unreachable
 from tests.provisioner.world import World
 
 IDENTITY = Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")

@@ -13,7 +13,7 @@ from provisioner.metrics import Metrics
 from provisioner.queue import Backoff
 from provisioner.settings import TargetCallSettings, TargetSettings
 from provisioner.targets import Target, connect
-from target_image.client import TargetClient
+from target_image.api.client import TargetClient
 from tests.provisioner.agent_twin import problem
 from tests.waiting import eventually
 

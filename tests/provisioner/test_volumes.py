@@ -11,7 +11,7 @@ from provisioner import claims, volumes
 from provisioner.claims import ClaimName
 from provisioner.settings import TargetSettings
 from provisioner.volumes import Identity, SecretName
-from target_image.agent import wire
+from target_image.api import wire
 
 IDENTITY = Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")
 KEY = b"k" * 32

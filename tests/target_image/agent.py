@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from target_image.client import TargetClient
+from target_image.api.client import TargetClient
 from tests.ports import free_ports
 from tests.target_image.initiator import Login
 from tests.waiting import eventually

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import wire
 from target_image.agent.service import Service
 from target_image.agent.settings import MIB, Settings
-from target_image.client import TargetClient
+from target_image.api import wire
+from target_image.api.client import TargetClient
 from tests.capabilities import need
 from tests.ports import free_ports
 from tests.target_image.agent import Agent

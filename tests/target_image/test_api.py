@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from target_image.agent import wire
 from target_image.agent.errors import SettingsError
 from target_image.agent.settings import Settings
-from target_image.client import ApiProblem, TargetClient
+from target_image.api import wire
+from target_image.api.client import ApiProblem, TargetClient
 from tests.capabilities import need
 from tests.target_image import image_server, initiator
 from tests.target_image.agent import Agent

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from target_image.agent import backup, wire
+from target_image.agent import backup
 from target_image.agent.errors import Conflict, LedgerError
 from target_image.agent.ledger import MIGRATIONS, Ledger, now
 from target_image.agent.records import VolumeRecord
 from target_image.agent.settings import MIB
-from target_image.commands import main
+from target_image.api import wire
+from target_image.cli.main import main
 from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.conftest import MakeAgent, export_spec, volume_spec

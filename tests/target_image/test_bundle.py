@@ -10,7 +10,7 @@ import pytest
 from target_image.agent.bundle import bundle
 from target_image.agent.catalogue import Entry
 from target_image.agent.errors import ImageFailed, SettingsError
-from target_image.agent.wire import ImageSpec
+from target_image.api.wire import ImageSpec
 from tests.target_image import image_server
 
 BODY = b"an image" * 1000

@@ -8,7 +8,7 @@ import pytest
 
 from target_image.agent import catalogue
 from target_image.agent.errors import SettingsError
-from target_image.agent.wire import ImageFormat
+from target_image.api.wire import ImageFormat
 
 DIGEST = "sha256:" + "a" * 64
 

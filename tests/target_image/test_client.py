@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import wire
-from target_image.client import ApiProblem, OutcomeUnknown, TargetClient, TargetError, Unreachable
+from target_image.api import wire
+from target_image.api.client import ApiProblem, OutcomeUnknown, TargetClient, TargetError, Unreachable
 from tests.target_image.conftest import export_spec, volume_spec
 
 TIMEOUT_S = 0.5

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from target_image.commands import main
+from target_image.cli.main import main
 from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.agent import Agent

@@ -15,7 +15,7 @@ import pytest
 from target_image.agent import convert, qcow2, shell
 from target_image.agent.download import Stopped
 from target_image.agent.errors import ImageFailed
-from target_image.agent.wire import ImageFormat
+from target_image.api.wire import ImageFormat
 from tests.capabilities import need
 
 MIB = 2**20

@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from target_image.agent import wire
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
 from target_image.agent.ledger import Ledger
 from target_image.agent.service import Service
 from target_image.agent.settings import MIB
 from target_image.agent.stores.sparse_file import SparseFileStore
+from target_image.api import wire
 from tests.target_image import initiator
 from tests.target_image.conftest import MakeService, export_spec, volume_spec
 from tests.waiting import eventually

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import wire
 from target_image.agent.engines import EngineCapabilities
 from target_image.agent.errors import Invalid, NotSupported
 from target_image.agent.exports import check
 from target_image.agent.settings import MIB
-from target_image.client import ApiProblem, TargetClient
+from target_image.api import wire
+from target_image.api.client import ApiProblem, TargetClient
 from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.agent import Agent

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 
-from target_image.agent import wire
 from target_image.agent.errors import AgentError
 from target_image.agent.filling import Filling
 from target_image.agent.records import VolumeRecord
+from target_image.api import wire
 from tests.target_image.conftest import MakeService, volume_spec
 from tests.waiting import eventually
 

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from target_image.agent import wire
 from target_image.agent.engines.tgt import show
 from target_image.agent.errors import InUse
+from target_image.api import wire
 from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.agent import Agent

@@ -12,14 +12,15 @@ from dataclasses import replace
 
 import pytest
 
-from target_image.agent import addresses, wire
+from target_image.agent import addresses
 from target_image.agent.engines.lio import host
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import Mode, Op, Request
 from target_image.agent.records import ExportRecord
 from target_image.agent.service import Service
 from target_image.agent.settings import Settings
-from target_image.client import ApiProblem
+from target_image.api import wire
+from target_image.api.client import ApiProblem
 from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.agent import Agent

@@ -16,10 +16,11 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from target_image.agent import pages, usage, wire
+from target_image.agent import pages, usage
 from target_image.agent.pages.view import MAX_EXPORTS, Page, page
 from target_image.agent.service import Service
 from target_image.agent.settings import Settings
+from target_image.api import wire
 from tests.capabilities import need
 from tests.target_image import image_server
 from tests.target_image.conftest import MakeService

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from target_image import sizes
-from target_image.agent import naming, wire
+from target_image.agent import naming
 from target_image.agent.capacity import measure, spare
 from target_image.agent.locks import Locks
 from target_image.agent.settings import GIB, Settings, field_help
 from target_image.agent.stores import Space
-from target_image.commands import main
+from target_image.api import wire
+from target_image.cli import sizes
+from target_image.cli.main import main
 
 
 def test_identity_is_fixed_for_ever() -> None:

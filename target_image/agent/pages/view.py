@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from target_image.agent import usage, wire
+from target_image.agent import usage
+from target_image.api import wire
 
 MAX_EXPORTS = 100
 """More than this on one page helps nobody; the rest is counted."""

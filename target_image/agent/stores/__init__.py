@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from target_image.agent import wire
+from target_image.api import wire
 
 
 @dataclass(frozen=True)

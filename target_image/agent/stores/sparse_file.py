@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from target_image.agent import wire
 from target_image.agent.errors import NoSpace, SourceChanged, StoreFailed
 from target_image.agent.stores import Space
+from target_image.api import wire
 
 FICLONE = 0x40049409
 """ioctl_ficlonerange(2): share the source's blocks, copy on write."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import wire
-from target_image.client import ApiProblem
+from target_image.api import wire
+from target_image.api.client import ApiProblem
 from tests.guest.initiator import IscsiVolume, attach, detach, format_and_mount
 from tests.guest.inside.here import Here
 from tests.target_image.agent import Agent

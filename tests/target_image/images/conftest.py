@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import catalogue, wire
+from target_image.agent import catalogue
 from target_image.agent.images import Images
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
+from target_image.api import wire
 from tests.target_image import image_server
 from tests.target_image.image_server import ImageServer
 from tests.waiting import eventually

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import catalogue, wire
+from target_image.agent import catalogue
 from target_image.agent.errors import (
     IdentityConflict,
     ImageFailed,
@@ -27,6 +27,7 @@ from target_image.agent.errors import (
 from target_image.agent.images import Images
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
+from target_image.api import wire
 from tests.capabilities import need
 from tests.target_image.image_server import ImageServer
 from tests.target_image.images.conftest import DEMO_DISK, DISK, MIB, ROOM, MakeImages, settled

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from target_image.agent import catalogue, wire
+from target_image.agent import catalogue
 from target_image.agent.errors import (
     NotReady,
     UnknownImage,
@@ -15,6 +15,7 @@ from target_image.agent.images import Images
 from target_image.agent.ledger import Ledger, now
 from target_image.agent.records import VolumeRecord
 from target_image.agent.settings import Settings
+from target_image.api import wire
 from tests.target_image.image_server import ImageServer
 from tests.target_image.images.conftest import DISK, MIB, MakeImages, settled
 from tests.waiting import eventually

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from target_image.agent import wire
+from target_image.api import wire
 
 Form = Literal["table", "json", "yaml"]
 WIDE = 2000

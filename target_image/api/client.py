@@ -20,7 +20,7 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
-from target_image.agent import wire
+from target_image.api import wire
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -14,10 +14,10 @@ import click
 from target_image.agent import backup as backups
 from target_image.agent.errors import AgentError, SettingsError
 from target_image.agent.settings import Settings, field_help
-from target_image.sizes import Size
+from target_image.cli.sizes import Size
 
 if TYPE_CHECKING:
-    from target_image.client import TargetClient
+    from target_image.api.client import TargetClient
 
 
 class Commands(click.Group):
@@ -30,7 +30,7 @@ class Commands(click.Group):
         return super().get_command(ctx, cmd_name) or self._of_the_api().get(cmd_name)
 
     def _of_the_api(self) -> dict[str, click.Command]:
-        from target_image.api_commands import COMMANDS
+        from target_image.cli.api_commands import COMMANDS
 
         return {str(command.name): command for command in COMMANDS}
 
@@ -71,7 +71,7 @@ def main(context: click.Context, url: str, token_file: Path | None, ca_file: Pat
     """
 
     def client() -> TargetClient:
-        from target_image.client import TargetClient
+        from target_image.api.client import TargetClient
 
         return TargetClient(url, token_file=token_file, ca_file=ca_file, timeout_s=timeout_s)
 

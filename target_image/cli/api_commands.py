@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from target_image import output
-from target_image.agent import wire
-from target_image.client import TargetClient, TargetError
-from target_image.sizes import Size
+from target_image.api import wire
+from target_image.api.client import TargetClient, TargetError
+from target_image.cli import output
+from target_image.cli.sizes import Size
 
 output_option = click.option(
     "-o", "--output", "form", type=click.Choice(output.FORMS), default="table", show_default=True, help="How to print."

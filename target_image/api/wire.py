@@ -1,6 +1,6 @@
 """The agent's HTTP API as pydantic models: what goes over the wire, and nothing else.
 
-Shared by the agent (`http.py`), by `target_image.client` and through it by the provisioner. This module
+Shared by the agent (`http.py`), by `target_image.api.client` and through it by the provisioner. This module
 imports nothing of ours, so that a client never drags the agent in.
 
 Conventions: sizes are bytes, times are RFC 3339 in UTC, ids are DNS-1123 labels (RFC 1123 section 2.1,
