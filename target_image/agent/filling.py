@@ -13,7 +13,7 @@ import structlog
 
 from target_image.agent.capacity import Capacity
 from target_image.agent.errors import AgentError, NotReady, StoreFailed
-from target_image.agent.images import Images
+from target_image.agent.images.library import Images
 from target_image.agent.ledger import Ledger
 from target_image.agent.locks import Locks, volume_key
 from target_image.agent.records import VolumeRecord

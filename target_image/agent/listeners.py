@@ -14,11 +14,11 @@ import uvicorn
 from prometheus_client import make_asgi_app
 
 from target_image.agent import http, pages
+from target_image.agent.demo.usage import Portal
 from target_image.agent.errors import AgentError, SettingsError
 from target_image.agent.metrics import Metrics
 from target_image.agent.service import Service
 from target_image.agent.settings import Settings
-from target_image.agent.usage import Portal
 
 log = structlog.get_logger()
 

@@ -9,8 +9,8 @@ import sys
 
 import structlog
 
-from target_image.agent import demo_plan
-from target_image.agent.demo import Demo
+from target_image.agent.demo import plan as demo_plan
+from target_image.agent.demo.target import Demo
 from target_image.agent.service import Service
 from target_image.agent.settings import Settings
 

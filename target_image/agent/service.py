@@ -12,7 +12,7 @@ from target_image.agent.engines import Engine, make_engine
 from target_image.agent.errors import SettingsError
 from target_image.agent.exports import Exports
 from target_image.agent.filling import Filling
-from target_image.agent.images import Images
+from target_image.agent.images.library import Images
 from target_image.agent.ledger import Ledger
 from target_image.agent.locks import Locks
 from target_image.agent.serving import Serving

@@ -24,7 +24,7 @@ from target_image.agent.errors import (
     VolumeExported,
 )
 from target_image.agent.filling import Filling
-from target_image.agent.images import Images
+from target_image.agent.images.library import Images
 from target_image.agent.ledger import Ledger, now
 from target_image.agent.locks import Locks, export_key, volume_key
 from target_image.agent.records import VolumeRecord

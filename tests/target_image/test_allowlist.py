@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from target_image.agent.allowlist import AllowList, Refused, shown
+from target_image.agent.images.allowlist import AllowList, Refused, shown
 
 LIST = AllowList.parse(["images.example.org", "*.cloud.example.net", "10.1.0.0/16"])
 

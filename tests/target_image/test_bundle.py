@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent.bundle import bundle
-from target_image.agent.catalogue import Entry
 from target_image.agent.errors import ImageFailed, SettingsError
+from target_image.agent.images.bundle import bundle
+from target_image.agent.images.catalogue import Entry
 from target_image.api.wire import ImageSpec
 from tests.target_image import image_server
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import catalogue
 from target_image.agent.errors import SettingsError
+from target_image.agent.images import catalogue
 from target_image.api.wire import ImageFormat
 
 DIGEST = "sha256:" + "a" * 64

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import convert, qcow2, shell
-from target_image.agent.download import Stopped
+from target_image.agent import shell
 from target_image.agent.errors import ImageFailed
+from target_image.agent.images import convert, qcow2
+from target_image.agent.images.download import Stopped
 from target_image.api.wire import ImageFormat
 from tests.capabilities import need
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from target_image.agent import demo as demo_module
-from target_image.agent.demo import Demo
-from target_image.agent.demo_plan import plan
+from target_image.agent.demo.plan import plan
+from target_image.agent.demo.target import Demo
 from target_image.agent.service import Service
 from target_image.agent.settings import Settings
 from tests.capabilities import need

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import catalogue, qcow2
-from target_image.agent.demo_plan import Plan, parse_size, plan
+from target_image.agent.demo.plan import Plan, parse_size, plan
+from target_image.agent.demo.usage import Portal
 from target_image.agent.errors import SettingsError
-from target_image.agent.usage import Portal
+from target_image.agent.images import catalogue, qcow2
 from tests.capabilities import need
 
 KNOWN = catalogue.load(architecture="amd64")

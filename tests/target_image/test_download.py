@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import download
-from target_image.agent.allowlist import AllowList, Everywhere
 from target_image.agent.errors import ImageFailed
+from target_image.agent.images import download
+from target_image.agent.images.allowlist import AllowList, Everywhere
 from tests.target_image import image_server
 from tests.target_image.image_server import ImageServer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import qcow2
+from target_image.agent.images import qcow2
 from tests.capabilities import need
 
 GIB = 2**30

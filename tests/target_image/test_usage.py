@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from target_image.agent.banner import Row, banner
-from target_image.agent.usage import Portal, commands, size
+from target_image.agent.demo.banner import Row, banner
+from target_image.agent.demo.usage import Portal, commands, size
 from tests.capabilities import need
 
 IQN = "iqn.2017-01.io.kubevirt:sn.42"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from target_image.agent import usage
+from target_image.agent.demo import usage
 from target_image.api import wire
 
 MAX_EXPORTS = 100

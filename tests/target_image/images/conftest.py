@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import catalogue
-from target_image.agent.images import Images
+from target_image.agent.images import catalogue
+from target_image.agent.images.library import Images
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
 from target_image.api import wire

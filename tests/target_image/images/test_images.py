@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import catalogue
 from target_image.agent.errors import (
     IdentityConflict,
     ImageFailed,
@@ -24,7 +23,8 @@ from target_image.agent.errors import (
     SettingsError,
     UnknownImage,
 )
-from target_image.agent.images import Images
+from target_image.agent.images import catalogue
+from target_image.agent.images.library import Images
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
 from target_image.api import wire
@@ -124,7 +124,7 @@ def test_a_failure_is_tried_again_later(server: ImageServer, images: Images, mon
     images.put("a", wanted)
     assert settled(images, "a").phase is wire.Phase.FAILED
     server.files["/a.img"].status = 200
-    monkeypatch.setattr("target_image.agent.images.RETRY_AFTER_S", 0.0)
+    monkeypatch.setattr("target_image.agent.images.library.RETRY_AFTER_S", 0.0)
     assert images.require("a") is None
     assert settled(images, "a").phase is wire.Phase.READY
 
@@ -158,7 +158,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from target_image.agent import wire
-from target_image.agent.images import Images
+from target_image.agent.images.library import Images
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
 settings = Settings(data_dir=Path(sys.argv[1]), share_dir=Path(sys.argv[2]), image_hosts=("127.0.0.0/8",))

@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
-from target_image.agent import catalogue
 from target_image.agent.errors import (
     NotReady,
     UnknownImage,
 )
-from target_image.agent.images import Images
+from target_image.agent.images import catalogue
+from target_image.agent.images.library import Images
 from target_image.agent.ledger import Ledger, now
 from target_image.agent.records import VolumeRecord
 from target_image.agent.settings import Settings

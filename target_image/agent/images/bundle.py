@@ -1,4 +1,4 @@
-"""`python -m target_image.agent.bundle FOLDER NAME...`: fetch images of the catalogue when the container is built.
+"""`python -m target_image.agent.images.bundle FOLDER NAME...` fetches catalogue images when the container is built.
 
 Each lies in FOLDER under its digest, as it was downloaded; `images` takes it from there instead of a URL.
 """
@@ -9,9 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from target_image.agent import catalogue, download
-from target_image.agent.allowlist import Everywhere
 from target_image.agent.errors import AgentError
+from target_image.agent.images import catalogue, download
+from target_image.agent.images.allowlist import Everywhere
 from target_image.agent.settings import Settings
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from target_image.agent import qcow2, shell
-from target_image.agent.download import CHUNK_BYTES, NO_ROOM, ROOM_EVERY_BYTES, Progress, Stopped
+from target_image.agent import shell
 from target_image.agent.errors import CommandFailed, ImageFailed
+from target_image.agent.images import qcow2
+from target_image.agent.images.download import CHUNK_BYTES, NO_ROOM, ROOM_EVERY_BYTES, Progress, Stopped
 from target_image.api.wire import ImageFormat
 
 XZ_MEMORY_BYTES = 256 * 2**20

@@ -1,7 +1,7 @@
 """Images: fetched, verified and converted once per digest, in the background, and kept as sparse raw files.
 
 A key is made of the digest and the format, so two names of the same image share one download and one file
-(image_files.py).
+(files.py).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from pathlib import Path
 
 import structlog
 
-from target_image.agent import catalogue, convert, download
-from target_image.agent.allowlist import AllowList, Everywhere, Policy, Refused
 from target_image.agent.errors import (
     IdentityConflict,
     ImageFailed,
@@ -27,7 +25,9 @@ from target_image.agent.errors import (
     SettingsError,
     UnknownImage,
 )
-from target_image.agent.image_files import ImageFiles
+from target_image.agent.images import catalogue, convert, download
+from target_image.agent.images.allowlist import AllowList, Everywhere, Policy, Refused
+from target_image.agent.images.files import ImageFiles
 from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
 from target_image.api import wire

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from target_image.agent import catalogue, qcow2
+from target_image.agent.demo.usage import Portal
 from target_image.agent.errors import SettingsError
-from target_image.agent.images import DEMO
-from target_image.agent.usage import Portal
+from target_image.agent.images import catalogue, qcow2
+from target_image.agent.images.library import DEMO
 from target_image.api import wire
 
 DEFAULT_IQN = "iqn.2017-01.io.kubevirt:sn.42"

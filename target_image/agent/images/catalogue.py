@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import ValidationError
 
-from target_image.agent.allowlist import Everywhere, Refused, shown
 from target_image.agent.errors import SettingsError
+from target_image.agent.images.allowlist import Everywhere, Refused, shown
 from target_image.api import wire
 
-CATALOGUE_FILE = Path(__file__).parent.parent / "images.yaml"
+CATALOGUE_FILE = Path(__file__).parents[2] / "images.yaml"
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from target_image.agent import usage
+from target_image.agent.demo import usage
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from target_image.agent.allowlist import Policy, Refused, Resolver, resolve, shown
 from target_image.agent.errors import ImageFailed
+from target_image.agent.images.allowlist import Policy, Refused, Resolver, resolve, shown
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_REDIRECTS = 5
