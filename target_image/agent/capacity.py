@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from target_image.agent.errors import NoSpace
-from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores import Space, Store
 from target_image.api import wire
 

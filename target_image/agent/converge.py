@@ -16,11 +16,11 @@ import structlog
 from target_image.agent.engines import Engine
 from target_image.agent.errors import AgentError
 from target_image.agent.exports import Exports
-from target_image.agent.ledger import Ledger
 from target_image.agent.locks import Locks, export_key, volume_key
-from target_image.agent.records import ExportRecord
 from target_image.agent.serving import Serving
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger
+from target_image.agent.state.rows import ExportRecord
 from target_image.agent.volumes import Volumes
 from target_image.api import wire
 

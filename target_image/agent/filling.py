@@ -14,10 +14,10 @@ import structlog
 from target_image.agent.capacity import Capacity
 from target_image.agent.errors import AgentError, NotReady, StoreFailed
 from target_image.agent.images.library import Images
-from target_image.agent.ledger import Ledger
 from target_image.agent.locks import Locks, volume_key
-from target_image.agent.records import VolumeRecord
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger
+from target_image.agent.state.rows import VolumeRecord
 from target_image.agent.stores import Store
 from target_image.api import wire
 

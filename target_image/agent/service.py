@@ -13,10 +13,10 @@ from target_image.agent.errors import SettingsError
 from target_image.agent.exports import Exports
 from target_image.agent.filling import Filling
 from target_image.agent.images.library import Images
-from target_image.agent.ledger import Ledger
 from target_image.agent.locks import Locks
 from target_image.agent.serving import Serving
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores import Store
 from target_image.agent.stores.sparse_file import SparseFileStore
 from target_image.agent.volumes import Volumes

@@ -13,9 +13,9 @@ import structlog
 from target_image.agent import naming
 from target_image.agent.engines import BackingLun, Engine, LiveSession, TargetState
 from target_image.agent.errors import EngineFailed, InUse, Invalid, StartGrace
-from target_image.agent.ledger import Ledger
-from target_image.agent.records import ExportRecord, VolumeRecord
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger
+from target_image.agent.state.rows import ExportRecord, VolumeRecord
 from target_image.agent.stores import Store
 from target_image.api import wire
 

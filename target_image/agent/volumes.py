@@ -25,11 +25,11 @@ from target_image.agent.errors import (
 )
 from target_image.agent.filling import Filling
 from target_image.agent.images.library import Images
-from target_image.agent.ledger import Ledger, now
 from target_image.agent.locks import Locks, export_key, volume_key
-from target_image.agent.records import VolumeRecord
 from target_image.agent.serving import Serving
 from target_image.agent.settings import MIB
+from target_image.agent.state.ledger import Ledger, now
+from target_image.agent.state.rows import VolumeRecord
 from target_image.agent.stores import Store
 from target_image.api import wire
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_h
 
 import click
 
-from target_image.agent import backup as backups
 from target_image.agent.errors import AgentError, SettingsError
 from target_image.agent.settings import Settings, field_help
+from target_image.agent.state import backup as backups
 from target_image.cli.sizes import Size
 
 if TYPE_CHECKING:

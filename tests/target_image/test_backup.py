@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from target_image.agent import backup
 from target_image.agent.errors import Conflict, LedgerError
-from target_image.agent.ledger import MIGRATIONS, Ledger, now
-from target_image.agent.records import VolumeRecord
 from target_image.agent.settings import MIB
+from target_image.agent.state import backup
+from target_image.agent.state.ledger import MIGRATIONS, Ledger, now
+from target_image.agent.state.rows import VolumeRecord
 from target_image.api import wire
 from target_image.cli.main import main
 from tests.capabilities import need
@@ -117,7 +117,7 @@ def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
 def test_an_older_ledger_migrates_and_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger_with_a_volume(tmp_path)
     later = (*MIGRATIONS, "ALTER TABLE volumes ADD COLUMN note TEXT NOT NULL DEFAULT 'migrated';")
-    monkeypatch.setattr("target_image.agent.ledger.MIGRATIONS", later)
+    monkeypatch.setattr("target_image.agent.state.ledger.MIGRATIONS", later)
     ledger = Ledger(tmp_path / "ledger.sqlite")
     assert [row["note"] for row in ledger._query("SELECT note FROM volumes")] == ["migrated"]
     assert [volume.id for volume in ledger.volumes()] == ["disk"]
@@ -126,7 +126,7 @@ def test_an_older_ledger_migrates_and_keeps_its_rows(tmp_path: Path, monkeypatch
 
 def test_a_broken_migration_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger_with_a_volume(tmp_path)
-    monkeypatch.setattr("target_image.agent.ledger.MIGRATIONS", (*MIGRATIONS, "DROP TABLE luns; NONSENSE;"))
+    monkeypatch.setattr("target_image.agent.state.ledger.MIGRATIONS", (*MIGRATIONS, "DROP TABLE luns; NONSENSE;"))
     with pytest.raises(LedgerError):
         Ledger(tmp_path / "ledger.sqlite")
     monkeypatch.undo()

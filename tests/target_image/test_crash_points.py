@@ -17,9 +17,9 @@ import pytest
 
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
-from target_image.agent.ledger import Ledger
 from target_image.agent.service import Service
 from target_image.agent.settings import MIB
+from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores.sparse_file import SparseFileStore
 from target_image.api import wire
 from tests.target_image import initiator

@@ -12,9 +12,9 @@ import pytest
 
 from target_image.agent.engines import Credentials
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
-from target_image.agent.ledger import Ledger, now
-from target_image.agent.records import ExportRecord, VolumeRecord
 from target_image.agent.settings import MIB
+from target_image.agent.state.ledger import Ledger, now
+from target_image.agent.state.rows import ExportRecord, VolumeRecord
 from target_image.api import wire
 from tests.file_systems import EXT4, mounted
 

@@ -16,9 +16,9 @@ from target_image.agent import addresses
 from target_image.agent.engines.lio import host
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import Mode, Op, Request
-from target_image.agent.records import ExportRecord
 from target_image.agent.service import Service
 from target_image.agent.settings import Settings
+from target_image.agent.state.rows import ExportRecord
 from target_image.api import wire
 from target_image.api.client import ApiProblem
 from tests.capabilities import need

@@ -25,8 +25,8 @@ from target_image.agent.engines import Credentials
 from target_image.agent.errors import AgentError, ImageFailed
 from target_image.agent.exports import Exports
 from target_image.agent.images.library import DEMO, Images
-from target_image.agent.ledger import Ledger
 from target_image.agent.settings import MIB, Settings
+from target_image.agent.state.ledger import Ledger
 from target_image.agent.volumes import Volumes
 from target_image.api import wire
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from target_image.agent.stores.sparse_file import sync
+from target_image.agent.durable import sync
 
 
 class ImageFiles:

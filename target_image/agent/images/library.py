@@ -28,8 +28,8 @@ from target_image.agent.errors import (
 from target_image.agent.images import catalogue, convert, download
 from target_image.agent.images.allowlist import AllowList, Everywhere, Policy, Refused
 from target_image.agent.images.files import ImageFiles
-from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger
 from target_image.api import wire
 
 DEMO = "demo"

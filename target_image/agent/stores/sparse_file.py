@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from target_image.agent.durable import sync
 from target_image.agent.errors import NoSpace, SourceChanged, StoreFailed
 from target_image.agent.stores import Space
 from target_image.api import wire
@@ -269,15 +270,6 @@ def _set_size(file: int, size_bytes: int, *, thin: bool) -> None:
     os.ftruncate(file, size_bytes)
     if not thin:
         os.posix_fallocate(file, 0, size_bytes)
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -12,8 +12,8 @@ import pytest
 
 from target_image.agent.images import catalogue
 from target_image.agent.images.library import Images
-from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger
 from target_image.api import wire
 from tests.target_image import image_server
 from tests.target_image.image_server import ImageServer

@@ -25,8 +25,8 @@ from target_image.agent.errors import (
 )
 from target_image.agent.images import catalogue
 from target_image.agent.images.library import Images
-from target_image.agent.ledger import Ledger
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger
 from target_image.api import wire
 from tests.capabilities import need
 from tests.target_image.image_server import ImageServer
@@ -159,7 +159,7 @@ import sys, time
 from pathlib import Path
 from target_image.agent import wire
 from target_image.agent.images.library import Images
-from target_image.agent.ledger import Ledger
+from target_image.agent.state.ledger import Ledger
 from target_image.agent.settings import Settings
 settings = Settings(data_dir=Path(sys.argv[1]), share_dir=Path(sys.argv[2]), image_hosts=("127.0.0.0/8",))
 images = Images(settings, Ledger(settings.ledger_file), room=lambda: 2**40, known={})

@@ -12,9 +12,9 @@ from target_image.agent.errors import (
 )
 from target_image.agent.images import catalogue
 from target_image.agent.images.library import Images
-from target_image.agent.ledger import Ledger, now
-from target_image.agent.records import VolumeRecord
 from target_image.agent.settings import Settings
+from target_image.agent.state.ledger import Ledger, now
+from target_image.agent.state.rows import VolumeRecord
 from target_image.api import wire
 from tests.target_image.image_server import ImageServer
 from tests.target_image.images.conftest import DISK, MIB, MakeImages, settled

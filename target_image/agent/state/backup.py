@@ -13,9 +13,10 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from target_image.agent.durable import sync
 from target_image.agent.errors import Conflict, LedgerError
-from target_image.agent.ledger import Ledger
-from target_image.agent.stores.sparse_file import SparseFileStore, sync
+from target_image.agent.state.ledger import Ledger
+from target_image.agent.stores.sparse_file import SparseFileStore
 
 FOLDERS = ("volumes", "trash")
 

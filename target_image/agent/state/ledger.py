@@ -20,7 +20,7 @@ from typing import Any
 
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
 from target_image.agent.naming import MAX_TID
-from target_image.agent.records import ExportRecord, VolumeRecord
+from target_image.agent.state.rows import ExportRecord, VolumeRecord
 from target_image.api import wire
 
 RESERVE_BYTES = 4 * 2**20
