@@ -44,7 +44,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["target_image*", "provisioner*", "vm_disks*"]),
     package_data={
-        "target_image": ["*.yaml", "py.typed", "agent/pages/*"],
+        "target_image": ["*.yaml", "py.typed", "agent/http/pages/*"],
         "provisioner": ["py.typed"],
         "vm_disks": ["py.typed"],
     },

@@ -109,10 +109,10 @@ def _option(name: str, kind: Any, default: Any) -> Callable[[Callable[..., None]
 @_settings_options
 def serve(**chosen: Any) -> None:
     """Run the agent: the iSCSI engine, the API, the page, the metrics. SIGTERM stops it cleanly."""
-    from target_image.agent import serve as agent
+    from target_image.agent import process
 
     try:
-        agent.run(Settings(**chosen))
+        process.run(Settings(**chosen))
     except SettingsError as error:
         raise click.UsageError(error.detail) from error
     except AgentError as error:

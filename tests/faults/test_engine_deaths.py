@@ -19,7 +19,7 @@ import pytest
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
 from target_image.agent.errors import AgentError
-from target_image.agent.service import Service
+from target_image.agent.service.agent import Service
 from tests.target_image import test_crash_points as points
 from tests.target_image.conftest import MakeService, make_service, settings  # noqa: F401 - fixtures
 from tests.waiting import eventually

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent.service import Service
+from target_image.agent.service.agent import Service
 from target_image.agent.settings import MIB, Settings
 from target_image.api import wire
 from target_image.api.client import TargetClient

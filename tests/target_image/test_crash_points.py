@@ -17,7 +17,7 @@ import pytest
 
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
-from target_image.agent.service import Service
+from target_image.agent.service.agent import Service
 from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores.sparse_file import SparseFileStore

@@ -15,7 +15,7 @@ import pytest
 from target_image.agent import demo as demo_module
 from target_image.agent.demo.plan import plan
 from target_image.agent.demo.target import Demo
-from target_image.agent.service import Service
+from target_image.agent.service.agent import Service
 from target_image.agent.settings import Settings
 from tests.capabilities import need
 from tests.target_image import image_server

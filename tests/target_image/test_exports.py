@@ -8,7 +8,7 @@ import pytest
 
 from target_image.agent.engines import EngineCapabilities
 from target_image.agent.errors import Invalid, NotSupported
-from target_image.agent.exports import check
+from target_image.agent.service.exports import check
 from target_image.agent.settings import MIB
 from target_image.api import wire
 from target_image.api.client import ApiProblem, TargetClient

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from target_image.agent.errors import AgentError
-from target_image.agent.filling import Filling
+from target_image.agent.service.filling import Filling
 from target_image.agent.state.rows import VolumeRecord
 from target_image.api import wire
 from tests.target_image.conftest import MakeService, volume_spec

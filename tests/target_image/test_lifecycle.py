@@ -16,7 +16,7 @@ from target_image.agent import addresses
 from target_image.agent.engines.lio import host
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import Mode, Op, Request
-from target_image.agent.service import Service
+from target_image.agent.service.agent import Service
 from target_image.agent.settings import Settings
 from target_image.agent.state.rows import ExportRecord
 from target_image.api import wire

@@ -16,10 +16,10 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from target_image.agent import pages
 from target_image.agent.demo import usage
-from target_image.agent.pages.view import MAX_EXPORTS, Page, page
-from target_image.agent.service import Service
+from target_image.agent.http import pages
+from target_image.agent.http.pages.view import MAX_EXPORTS, Page, page
+from target_image.agent.service.agent import Service
 from target_image.agent.settings import Settings
 from target_image.api import wire
 from tests.capabilities import need

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from target_image.agent.engines.tgt.ipc import ManagementSocket, Request
-from target_image.agent.service import Service
+from target_image.agent.service.agent import Service
 from tests.target_image.conftest import MakeService, export_spec, volume_spec
 
 pytestmark = pytest.mark.integration

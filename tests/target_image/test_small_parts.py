@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from target_image.agent import naming
-from target_image.agent.capacity import measure, spare
-from target_image.agent.locks import Locks
+from target_image.agent.service.capacity import measure, spare
+from target_image.agent.service.locks import Locks
 from target_image.agent.settings import GIB, Settings, field_help
 from target_image.agent.stores import Space
 from target_image.api import wire
@@ -145,7 +145,7 @@ def test_every_setting_is_explained_and_an_option() -> None:
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[Settings] = []
-    monkeypatch.setattr("target_image.agent.serve.run", chosen.append)
+    monkeypatch.setattr("target_image.agent.process.run", chosen.append)
     environment = {
         "LUNDOCK_SHARDS": "3",
         "LUNDOCK_ISCSI_ADDRESSES": "127.0.0.1 ::1",
@@ -167,7 +167,7 @@ def test_help_teaches() -> None:
 
 LOGS = """
 import structlog
-from target_image.agent.serve import configure_logs
+from target_image.agent.process import configure_logs
 from target_image.agent.settings import Settings
 import sys
 configure_logs(Settings(log_format=sys.argv[1]))

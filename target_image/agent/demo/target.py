@@ -17,17 +17,17 @@ from typing import Protocol
 
 import structlog
 
-from target_image.agent.converge import Supervisor
 from target_image.agent.demo.banner import Row, banner
 from target_image.agent.demo.plan import Plan, PlannedLun
 from target_image.agent.demo.usage import Portal
 from target_image.agent.engines import Credentials
 from target_image.agent.errors import AgentError, ImageFailed
-from target_image.agent.exports import Exports
 from target_image.agent.images.library import DEMO, Images
+from target_image.agent.service.exports import Exports
+from target_image.agent.service.supervisor import Supervisor
+from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import MIB, Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.agent.volumes import Volumes
 from target_image.api import wire
 
 EXPORT_ID = "demo"

@@ -15,13 +15,13 @@ import structlog
 
 from target_image.agent.engines import Engine
 from target_image.agent.errors import AgentError
-from target_image.agent.exports import Exports
-from target_image.agent.locks import Locks, export_key, volume_key
-from target_image.agent.serving import Serving
+from target_image.agent.service.exports import Exports
+from target_image.agent.service.locks import Locks, export_key, volume_key
+from target_image.agent.service.serving import Serving
+from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import ExportRecord
-from target_image.agent.volumes import Volumes
 from target_image.api import wire
 
 log = structlog.get_logger()

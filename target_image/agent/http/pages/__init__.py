@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from target_image.agent.capacity import Capacity
 from target_image.agent.demo import usage
-from target_image.agent.exports import Exports
+from target_image.agent.http.pages.view import Page, page
 from target_image.agent.images.library import Images
-from target_image.agent.pages.view import Page, page
+from target_image.agent.service.capacity import Capacity
+from target_image.agent.service.exports import Exports
+from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import Settings
-from target_image.agent.volumes import Volumes
 from target_image.api import wire
 
 _FOLDER = Path(__file__).parent

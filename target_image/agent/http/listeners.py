@@ -13,11 +13,11 @@ import structlog
 import uvicorn
 from prometheus_client import make_asgi_app
 
-from target_image.agent import http, pages
 from target_image.agent.demo.usage import Portal
 from target_image.agent.errors import AgentError, SettingsError
-from target_image.agent.metrics import Metrics
-from target_image.agent.service import Service
+from target_image.agent.http import app, pages
+from target_image.agent.http.metrics import Metrics
+from target_image.agent.service.agent import Service
 from target_image.agent.settings import Settings
 
 log = structlog.get_logger()
@@ -34,11 +34,11 @@ def serve(service: Service, portal: Portal | None) -> None:
     """
     settings = service.settings
     metrics = Metrics(service)
-    page = http.health(service)
+    page = app.health(service)
     if settings.page:
         page.include_router(pages.router(service, portal))
     listeners = [
-        _listener(http.api(service, metrics), settings.api_address, settings.api_port, _tls(settings)),
+        _listener(app.api(service, metrics), settings.api_address, settings.api_port, _tls(settings)),
         _listener(page, settings.page_address, settings.page_port),
         _listener(make_asgi_app(metrics.registry), settings.metrics_address, settings.metrics_port),
     ]

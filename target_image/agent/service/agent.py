@@ -6,20 +6,20 @@ from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
-from target_image.agent.capacity import Capacity
-from target_image.agent.converge import Supervisor
 from target_image.agent.engines import Engine, make_engine
 from target_image.agent.errors import SettingsError
-from target_image.agent.exports import Exports
-from target_image.agent.filling import Filling
 from target_image.agent.images.library import Images
-from target_image.agent.locks import Locks
-from target_image.agent.serving import Serving
+from target_image.agent.service.capacity import Capacity
+from target_image.agent.service.exports import Exports
+from target_image.agent.service.filling import Filling
+from target_image.agent.service.locks import Locks
+from target_image.agent.service.serving import Serving
+from target_image.agent.service.supervisor import Supervisor
+from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores import Store
 from target_image.agent.stores.sparse_file import SparseFileStore
-from target_image.agent.volumes import Volumes
 from target_image.api import wire
 
 log = structlog.get_logger()

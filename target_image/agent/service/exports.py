@@ -20,12 +20,12 @@ from target_image.agent.errors import (
     NotSupported,
     PreconditionFailed,
 )
-from target_image.agent.locks import Locks, export_key, volume_key
-from target_image.agent.serving import Serving
+from target_image.agent.service.locks import Locks, export_key, volume_key
+from target_image.agent.service.serving import Serving
+from target_image.agent.service.volumes import check_match
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import ExportRecord
-from target_image.agent.volumes import check_match
 from target_image.api import wire
 
 log = structlog.get_logger()

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import structlog
 
-from target_image.agent.capacity import Capacity
 from target_image.agent.engines import Engine
 from target_image.agent.errors import (
     IdentityConflict,
@@ -23,10 +22,11 @@ from target_image.agent.errors import (
     PreconditionRequired,
     VolumeExported,
 )
-from target_image.agent.filling import Filling
 from target_image.agent.images.library import Images
-from target_image.agent.locks import Locks, export_key, volume_key
-from target_image.agent.serving import Serving
+from target_image.agent.service.capacity import Capacity
+from target_image.agent.service.filling import Filling
+from target_image.agent.service.locks import Locks, export_key, volume_key
+from target_image.agent.service.serving import Serving
 from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import VolumeRecord

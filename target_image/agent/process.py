@@ -11,7 +11,7 @@ import structlog
 
 from target_image.agent.demo import plan as demo_plan
 from target_image.agent.demo.target import Demo
-from target_image.agent.service import Service
+from target_image.agent.service.agent import Service
 from target_image.agent.settings import Settings
 
 
@@ -27,7 +27,7 @@ def run(settings: Settings) -> None:
         if demo is not None:
             demo.start()
         # Imported while the engine starts and the first initiators log in.
-        from target_image.agent import listeners
+        from target_image.agent.http import listeners
 
         listeners.serve(service, None if plan is None else plan.portal)
     finally:

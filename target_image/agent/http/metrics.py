@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from target_image.agent.errors import AgentError, NotFound
-from target_image.agent.service import Service
+from target_image.agent.service.agent import Service
 
 log = structlog.get_logger()
 

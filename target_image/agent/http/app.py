@@ -22,9 +22,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from target_image.agent.errors import AgentError, Unauthorized
-from target_image.agent.metrics import Metrics
-from target_image.agent.openapi import describe, problems
-from target_image.agent.service import Service, own_version
+from target_image.agent.http.metrics import Metrics
+from target_image.agent.http.openapi import describe, problems
+from target_image.agent.service.agent import Service, own_version
 from target_image.agent.settings import Settings
 from target_image.api import wire
 

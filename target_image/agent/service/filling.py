@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import structlog
 
-from target_image.agent.capacity import Capacity
 from target_image.agent.errors import AgentError, NotReady, StoreFailed
 from target_image.agent.images.library import Images
-from target_image.agent.locks import Locks, volume_key
+from target_image.agent.service.capacity import Capacity
+from target_image.agent.service.locks import Locks, volume_key
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import VolumeRecord
