@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import demo as demo_module
+from target_image.agent.demo import target as demo_target
 from target_image.agent.demo.plan import plan
 from target_image.agent.demo.target import Demo
 from target_image.agent.service.agent import Service
@@ -136,7 +136,7 @@ def test_a_host_that_cannot_be_reached_is_stood_in_for_until_the_next_start(
 def test_a_silent_host_is_stood_in_for(
     make_service: MakeService, server: ImageServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_module, "REACH_S", 0.5)
+    monkeypatch.setattr(demo_target, "REACH_S", 0.5)
     url = server.add("/a.img", b"", hold=(hold := threading.Event()))
     service = make_service()
     assert "STAND-IN" in served(service, IMAGES=f"{url}#{DIGEST}")

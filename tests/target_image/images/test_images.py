@@ -157,7 +157,7 @@ def test_the_rest_of_a_kill_is_cleared_or_gone_on_with(
 KILLED = """
 import sys, time
 from pathlib import Path
-from target_image.agent import wire
+from target_image.api import wire
 from target_image.agent.images.library import Images
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.settings import Settings
