@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from provisioner.parameters import FILE_SYSTEM_ALIASES, KNOWN
+from provisioner.planning.parameters import FILE_SYSTEM_ALIASES, KNOWN
 from provisioner.settings import Settings as ProvisionerSettings
 from target_image.agent.settings import Settings as TargetSettings
 from target_image.agent.settings import field_help

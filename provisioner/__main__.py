@@ -66,11 +66,12 @@ def _load(config: Path, *, text_logs: bool) -> Settings:
 @_options
 def run(config: Path, kubeconfig: str | None, context: str | None) -> None:
     """Watch claims and volumes, and keep the targets as they ask. SIGTERM stops it and lets go of the Lease."""
-    from provisioner import kube, service, settings
+    from provisioner import service, settings
+    from provisioner.kube import client
 
     loaded = _load(config, text_logs=False)
     settings.master_key(loaded)
-    sys.exit(service.run(kube.configuration(kubeconfig, context), loaded))
+    sys.exit(service.run(client.configuration(kubeconfig, context), loaded))
 
 
 @main.command()
@@ -79,12 +80,13 @@ def check(config: Path, kubeconfig: str | None, context: str | None) -> None:
     """Say whether the provisioner can work: API server, rights, targets, classes, versions. Exit code 1 if not."""
     from importlib.metadata import version
 
-    from provisioner import inspection, kube
+    from provisioner.commands import inspection
+    from provisioner.kube import client
     from provisioner.metrics import Metrics
     from provisioner.targets import Targets
 
     loaded = _load(config, text_logs=True)
-    api = kube.Kube(kube.configuration(kubeconfig, context), loaded.kubernetes)
+    api = client.Kube(client.configuration(kubeconfig, context), loaded.kubernetes)
     findings = inspection.check(api, loaded, Targets(loaded, Metrics()), version("lundock"))
     for finding in findings:
         click.echo(f"{finding.level:8}{finding.what}: {finding.detail}")
@@ -98,11 +100,13 @@ def plan(config: Path, kubeconfig: str | None, context: str | None, file: Path) 
     """Print what would be done with the claims of a file, as YAML, and touch nothing."""
     import yaml
 
-    from provisioner import inspection, kube, service
+    from provisioner import service
+    from provisioner.commands import inspection
+    from provisioner.kube import client
 
     loaded = _load(config, text_logs=True)
     claims, classes = inspection.read_documents(file)
-    api = kube.Kube(kube.configuration(kubeconfig, context), loaded.kubernetes)
+    api = client.Kube(client.configuration(kubeconfig, context), loaded.kubernetes)
     identity = service.identity_of(api, loaded)
     plans = [inspection.plan_claim(item, classes, inspection.looking_up(api), loaded, identity) for item in claims]
     click.echo(yaml.safe_dump_all(plans, sort_keys=False), nl=False)
@@ -118,8 +122,9 @@ def sweep(config: Path, kubeconfig: str | None, context: str | None, dry_run: bo
     With --remove, what is due is done once: an orphan that was made longer ago than sweep.graceSeconds goes to
     the trash, and what has been in the trash as long is deleted.
     """
-    from provisioner import kube, service
-    from provisioner.events import Recorder
+    from provisioner import service
+    from provisioner.kube import client
+    from provisioner.kube.events import Recorder
     from provisioner.metrics import Metrics
     from provisioner.sweep import Sweeper, print_table, secret_namespaces
     from provisioner.targets import Targets
@@ -127,11 +132,11 @@ def sweep(config: Path, kubeconfig: str | None, context: str | None, dry_run: bo
     loaded = _load(config, text_logs=True)
     if not dry_run:
         loaded = loaded.model_copy(update={"sweep": loaded.sweep.model_copy(update={"mode": "remove"})})
-    api = kube.Kube(kube.configuration(kubeconfig, context), loaded.kubernetes)
+    api = client.Kube(client.configuration(kubeconfig, context), loaded.kubernetes)
     metrics = Metrics()
     recorder = Recorder(api, loaded.provisioner_name)
     recorder.start()
-    identity, places = service.identity_of(api, loaded), secret_namespaces(api.list(kube.CLASSES)[0], loaded)
+    identity, places = service.identity_of(api, loaded), secret_namespaces(api.list(client.CLASSES)[0], loaded)
     sweeper = Sweeper(api, Targets(loaded, metrics), recorder, metrics, identity, loaded, lambda: places)
     click.echo(print_table(sweeper.sweep(dry_run=dry_run, since_creation=True)), nl=False)
     recorder.stop()

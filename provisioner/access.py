@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import structlog
 
-from provisioner import volumes
-from provisioner.claims import ClaimName, ClaimRequest, read_class
 from provisioner.errors import AlreadyExists, NotFound, Permanent, Transient
-from provisioner.events import Recorder, Subject
-from provisioner.kube import Kube, secrets_path, volume_path
-from provisioner.plan import Secure
+from provisioner.kube.client import Kube, secrets_path, volume_path
+from provisioner.kube.events import Recorder, Subject
+from provisioner.kube.informer import Informer
+from provisioner.planning import volumes
+from provisioner.planning.claims import ClaimName, ClaimRequest, read_class
+from provisioner.planning.plan import Secure
+from provisioner.planning.volumes import GENERATION, Identity, SecretName
 from provisioner.settings import ChapSettings
 from provisioner.targets import Target, Targets
-from provisioner.volumes import GENERATION, Identity, SecretName
-from provisioner.watch import Informer
 from target_image.api import wire
 
 log = structlog.get_logger()

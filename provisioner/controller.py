@@ -9,20 +9,20 @@ from collections.abc import Callable
 
 import structlog
 
-from provisioner import volumes
 from provisioner.access import Keeper
-from provisioner.claims import PROVISIONER_KEYS, ClaimName, name_of, notes_of
-from provisioner.events import Recorder
-from provisioner.kube import CLAIMS, CLASSES, VOLUMES, Json, Kube
+from provisioner.kube.client import CLAIMS, CLASSES, VOLUMES, Json, Kube
+from provisioner.kube.events import Recorder
+from provisioner.kube.informer import Informer
+from provisioner.kube.queue import Backoff, WorkQueue
 from provisioner.metrics import Metrics
+from provisioner.planning import volumes
+from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName, name_of, notes_of
+from provisioner.planning.volumes import Identity
 from provisioner.provision import Provisioning
-from provisioner.queue import Backoff, WorkQueue
 from provisioner.reconcile import Again, Key, Reconciler, VolumeName
 from provisioner.settings import Settings, master_key
 from provisioner.sweep import secret_namespaces
 from provisioner.targets import Connect, Targets, connect
-from provisioner.volumes import Identity
-from provisioner.watch import Informer
 
 log = structlog.get_logger()
 

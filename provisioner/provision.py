@@ -12,20 +12,20 @@ from dataclasses import dataclass
 
 import structlog
 
-from provisioner import placement, volumes
 from provisioner.access import Keeper
-from provisioner.claims import TARGET, CatalogueImage, ClaimName, ClaimRequest, Clone, Empty, UrlImage
-from provisioner.claims import volume_id as volume_id_of
 from provisioner.errors import AlreadyExists, Conflict, NotFound, Permanent, Transient
-from provisioner.events import Recorder, Subject
-from provisioner.kube import VOLUMES, Kube, claim_path, volume_path
+from provisioner.kube.client import VOLUMES, Kube, claim_path, volume_path
+from provisioner.kube.events import Recorder, Subject
+from provisioner.kube.informer import Informer
 from provisioner.metrics import Metrics
-from provisioner.plan import Abandon
+from provisioner.planning import placement, volumes
+from provisioner.planning.claims import TARGET, CatalogueImage, ClaimName, ClaimRequest, Clone, Empty, UrlImage
+from provisioner.planning.claims import volume_id as volume_id_of
+from provisioner.planning.plan import Abandon
+from provisioner.planning.volumes import Identity, SecretName
 from provisioner.settings import ImageSettings
 from provisioner.sources import Sources
 from provisioner.targets import DELAYS_S, Target, Targets, code_of
-from provisioner.volumes import Identity, SecretName
-from provisioner.watch import Informer
 from target_image.api import wire
 from target_image.api.client import ApiProblem, TargetClient
 

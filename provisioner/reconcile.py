@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 import structlog
 
-from provisioner import plan, quantity, tracing
+from provisioner import tracing
 from provisioner.access import Keeper
-from provisioner.claims import ClaimName, notes_of, volume_id
 from provisioner.errors import Conflict, NotFound, OutcomeUnknown, Permanent, Refused, Throttled, Transient
-from provisioner.events import Recorder, Subject
-from provisioner.kube import Kube, claim_path, volume_path
+from provisioner.kube.client import Kube, claim_path, volume_path
+from provisioner.kube.events import Recorder, Subject
+from provisioner.kube.informer import Informer
 from provisioner.metrics import Metrics
-from provisioner.plan import (
+from provisioner.planning import plan, quantity
+from provisioner.planning.claims import ClaimName, notes_of, volume_id
+from provisioner.planning.plan import (
     Abandon,
     ClaimStep,
     Delete,
@@ -30,10 +32,9 @@ from provisioner.plan import (
     SetFinalizers,
     VolumeStep,
 )
+from provisioner.planning.volumes import FINALIZER, VOLUME, Identity
 from provisioner.provision import Provisioning, source_label, subject
 from provisioner.targets import Targets
-from provisioner.volumes import FINALIZER, VOLUME, Identity
-from provisioner.watch import Informer
 from target_image.api.client import TargetClient
 
 log = structlog.get_logger()

@@ -16,12 +16,12 @@ from provisioner import tracing
 from provisioner.controller import Controller
 from provisioner.errors import ProvisionerError
 from provisioner.health import HealthServer
-from provisioner.kube import Kube
-from provisioner.leader import Elector, election_namespace
+from provisioner.kube.client import Kube
+from provisioner.kube.elector import Elector, election_namespace
 from provisioner.metrics import Metrics
+from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings
 from provisioner.sweep import Sweeper
-from provisioner.volumes import Identity
 
 log = structlog.get_logger()
 

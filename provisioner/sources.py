@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from provisioner import volumes
-from provisioner.claims import TARGET, CatalogueImage, ClaimRequest, Clone, Empty, UrlImage
 from provisioner.errors import Permanent, Transient
-from provisioner.plan import is_ours, our_volume
+from provisioner.kube.informer import Informer
+from provisioner.planning import volumes
+from provisioner.planning.claims import TARGET, CatalogueImage, ClaimRequest, Clone, Empty, UrlImage
+from provisioner.planning.plan import is_ours, our_volume
+from provisioner.planning.volumes import Identity
 from provisioner.settings import ImageSettings
 from provisioner.targets import Target, Targets
-from provisioner.volumes import Identity
-from provisioner.watch import Informer
 from target_image.api import wire
 
 

@@ -15,16 +15,16 @@ from typing import Any, Literal
 
 import structlog
 
-from provisioner import volumes
-from provisioner.claims import notes_of
 from provisioner.errors import Permanent, ProvisionerError, Refused, Transient
-from provisioner.events import Recorder, Subject
-from provisioner.kube import CLAIMS, VOLUMES, Kube
+from provisioner.kube.client import CLAIMS, VOLUMES, Kube
+from provisioner.kube.events import Recorder, Subject
 from provisioner.metrics import Metrics
-from provisioner.plan import OurVolume, is_ours, our_volume
+from provisioner.planning import volumes
+from provisioner.planning.claims import notes_of
+from provisioner.planning.plan import OurVolume, is_ours, our_volume
+from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings, SweepSettings
 from provisioner.targets import Target, Targets
-from provisioner.volumes import Identity
 from target_image.api import wire
 
 log = structlog.get_logger()

@@ -15,8 +15,8 @@ import structlog
 
 from provisioner import tracing
 from provisioner.errors import Permanent, Transient
+from provisioner.kube.queue import Backoff
 from provisioner.metrics import Metrics
-from provisioner.queue import Backoff
 from provisioner.settings import Settings, TargetCallSettings, TargetSettings
 from target_image.api.client import ApiProblem, TargetClient, TargetError
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import subprocess
 
-from provisioner.kube import Json, secrets_path
+from provisioner.kube.client import Json, secrets_path
 from target_image.api.client import TargetError
 from target_image.api.wire import ExportSpec, Lun, VolumeSpec
 from tests.faults.disks import Disk, Written

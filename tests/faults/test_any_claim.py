@@ -7,10 +7,10 @@ from typing import Any
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from provisioner import plan, volumes
-from provisioner.claims import PROVISIONER_KEYS, ClaimName
 from provisioner.errors import Permanent
-from provisioner.parameters import KNOWN
+from provisioner.planning import plan, volumes
+from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName
+from provisioner.planning.parameters import KNOWN
 from target_image.api import wire
 
 IDENTITY = volumes.Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cluster.control_plane import ControlPlane
-from provisioner import quantity
-from provisioner.kube import Json
+from provisioner.kube.client import Json
+from provisioner.planning import quantity
 from tests.capabilities import need
 from tests.faults import invariants
 from tests.faults.test_crash_points import is_gone

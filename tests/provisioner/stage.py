@@ -16,8 +16,9 @@ from typing import Any
 import requests
 import yaml
 
-from provisioner import errors, kube, settings
-from provisioner.kube import CLAIMS, CLASSES, VOLUMES, Json
+from provisioner import errors, settings
+from provisioner.kube import client
+from provisioner.kube.client import CLAIMS, CLASSES, VOLUMES, Json
 from target_image.api.client import TargetClient
 from tests.ports import free_ports
 from tests.target_image.agent import serve_argv
@@ -135,7 +136,7 @@ class Stage:
             "log": {"level": "debug", "format": "text"},
             "sweep": {"mode": "off"},
         }
-        self.kube = kube.Kube(kube.configuration(str(kubeconfig)), settings.KubernetesSettings())
+        self.kube = client.Kube(client.configuration(str(kubeconfig)), settings.KubernetesSettings())
         self.namespace = f"test-{self.id}"
         self.kube.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         self.make_class(self.id)
@@ -176,7 +177,7 @@ class Stage:
             self._let_go(self._claim_path(claim["metadata"]["name"]))
         self.kube.delete(f"/api/v1/namespaces/{self.namespace}")
         for pv in self.pvs():
-            path = kube.volume_path(pv["metadata"]["name"])
+            path = client.volume_path(pv["metadata"]["name"])
             self._let_go(path)
             self.kube.delete(path)
 
@@ -233,7 +234,7 @@ class Stage:
             claim = self.get_claim(name)
             if claim is None or (claim.get("status") or {}).get("phase") != "Bound":
                 return None
-            return self.kube.get(kube.volume_path(claim["spec"]["volumeName"]))
+            return self.kube.get(client.volume_path(claim["spec"]["volumeName"]))
 
         try:
             return eventually(look, f"claim {name} to be bound", timeout_s)
@@ -243,7 +244,7 @@ class Stage:
     def secret(self, pv: Json) -> Json | None:
         reference = pv["spec"]["iscsi"]["secretRef"]
         try:
-            return self.kube.get(f"{kube.secrets_path(reference['namespace'])}/{reference['name']}")
+            return self.kube.get(f"{client.secrets_path(reference['namespace'])}/{reference['name']}")
         except errors.NotFound:
             return None
 
@@ -278,7 +279,7 @@ class Stage:
             raise AssertionError(f"{error}; events {self.events(about, namespace=namespace)}") from None
 
     def _claim_path(self, name: str) -> str:
-        return kube.claim_path(self.namespace, name)
+        return client.claim_path(self.namespace, name)
 
 
 @contextmanager

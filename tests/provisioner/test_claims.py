@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner import claims
-from provisioner.claims import CatalogueImage, Clone, Empty, UrlImage
 from provisioner.errors import Permanent
+from provisioner.planning import claims
+from provisioner.planning.claims import CatalogueImage, Clone, Empty, UrlImage
 
 DIGEST = "sha256:" + "0" * 64
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from cluster.control_plane import ControlPlane
-from provisioner import inspection
-from provisioner.kube import secrets_path
+from provisioner.commands import inspection
+from provisioner.kube.client import secrets_path
 from target_image.api import wire
 from tests.provisioner.stage import Stage
 from tests.waiting import eventually

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from provisioner import errors
-from provisioner.claims import name_of
+from provisioner.planning.claims import name_of
 from provisioner.reconcile import Key, VolumeName
 from target_image.api import wire
 from target_image.api.client import OutcomeUnknown

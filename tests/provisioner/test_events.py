@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from provisioner import errors
-from provisioner.events import MESSAGE_LIMIT, Recorder, Subject
+from provisioner.kube.events import MESSAGE_LIMIT, Recorder, Subject
 from tests.provisioner.twins import Api, Json
 from tests.waiting import eventually
 

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.client import Configuration
 
-from provisioner import errors, leader
-from provisioner.kube import Kube
-from provisioner.leader import Elector
+from provisioner import errors
+from provisioner.kube import elector
+from provisioner.kube.client import Kube
+from provisioner.kube.elector import Elector
 from provisioner.settings import KubernetesSettings, LeaderElectionSettings
 from tests.provisioner.twins import Api, Json
 from tests.waiting import eventually
@@ -203,7 +204,7 @@ def test_two_never_hold_it_at_the_same_time(steps: list[tuple[int, float, str]])
     api, clock = Api(), Clock()
     times = settings(duration_s=15, deadline_s=10, retry_s=2)
     replicas = [Replica(api, name, times).elector for name in ("first", "second")]
-    with mock.patch.object(leader, "time", clock):
+    with mock.patch.object(elector, "time", clock):
         for who, passes_s, how in steps:
             clock.now += passes_s
             if how != "answered":

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner import parameters
 from provisioner.errors import Permanent
-from provisioner.parameters import KNOWN, Parameters
+from provisioner.planning import parameters
+from provisioner.planning.parameters import KNOWN, Parameters
 
 
 def test_everything_has_a_default() -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner import quantity
+from provisioner.planning import quantity
 
 
 @pytest.mark.parametrize(

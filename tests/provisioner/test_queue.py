@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner import limits
-from provisioner.queue import Backoff, WorkQueue
+from provisioner.kube import limits
+from provisioner.kube.queue import Backoff, WorkQueue
 
 
 def queue() -> WorkQueue[str]:

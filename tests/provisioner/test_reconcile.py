@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.claims import TARGET, ClaimName
 from provisioner.errors import OutcomeUnknown
-from provisioner.plan import Ignore
+from provisioner.planning.claims import TARGET, ClaimName
+from provisioner.planning.plan import Ignore
 from provisioner.reconcile import Again, Done
 from target_image.api import wire
 from target_image.api.client import Unreachable

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import pytest
 
-from provisioner.claims import name_of
 from provisioner.errors import Refused
+from provisioner.planning.claims import name_of
 from provisioner.reconcile import Again, Done, VolumeName
 from target_image.api import wire
 from tests.provisioner.agent_twin import problem

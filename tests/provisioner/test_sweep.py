@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from provisioner import errors, sweep
+from provisioner.planning.volumes import Identity
 from provisioner.settings import SweepSettings
 from provisioner.sweep import Named, Orphan
-from provisioner.volumes import Identity
 from target_image.api import wire
 from target_image.api.client import Unreachable
 from tests.provisioner.world import World

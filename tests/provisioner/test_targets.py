@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from provisioner.errors import Permanent, Transient
+from provisioner.kube.queue import Backoff
 from provisioner.metrics import Metrics
-from provisioner.queue import Backoff
 from provisioner.settings import TargetCallSettings, TargetSettings
 from provisioner.targets import Target, connect
 from target_image.api.client import TargetClient

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner import claims, volumes
-from provisioner.claims import ClaimName
+from provisioner.planning import claims, volumes
+from provisioner.planning.claims import ClaimName
+from provisioner.planning.volumes import Identity, SecretName
 from provisioner.settings import TargetSettings
-from provisioner.volumes import Identity, SecretName
 from target_image.api import wire
 
 IDENTITY = Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")

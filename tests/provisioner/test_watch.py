@@ -13,11 +13,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kubernetes.client import Configuration
 
-from provisioner import errors, kube
-from provisioner.kube import VOLUMES, Kube
-from provisioner.queue import Backoff
+from provisioner import errors
+from provisioner.kube import client
+from provisioner.kube.client import VOLUMES, Kube
+from provisioner.kube.informer import Informer
+from provisioner.kube.queue import Backoff
 from provisioner.settings import KubernetesSettings
-from provisioner.watch import Informer
 from tests.waiting import eventually
 
 Script = Callable[["Handler", dict[str, str]], None]
@@ -155,7 +156,7 @@ def test_gone_means_list_again_and_tell_what_was_missed(gone: Script) -> None:
 
 
 def test_a_half_open_socket_is_given_up_and_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube, "SILENCE_S", 0.1)
+    monkeypatch.setattr(client, "SILENCE_S", 0.1)
     script = once(
         lambda h, _: h.answer(200, listing(5)), quiet, lambda h, _: h.stream(event("ADDED", pv("a", 6))), quiet
     )
@@ -234,4 +235,4 @@ def test_nobody_there_is_an_unknown_outcome() -> None:
     ],
 )
 def test_what_a_call_is_counted_by(path: str, resource: str) -> None:
-    assert kube.resource_of(path) == resource
+    assert client.resource_of(path) == resource

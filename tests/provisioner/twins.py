@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from provisioner import errors
-from provisioner.events import Subject
+from provisioner.kube.events import Subject
 
 Json = dict[str, Any]
 
@@ -48,7 +48,7 @@ class Fuse:
 
 
 class Api:
-    """The calls of provisioner.kube.Kube, on a dictionary."""
+    """The calls of provisioner.kube.client.Kube, on a dictionary."""
 
     def __init__(self, fuse: Fuse | None = None) -> None:
         self.objects: dict[str, Json] = {}

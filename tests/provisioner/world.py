@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from provisioner import settings, volumes
+from provisioner import settings
 from provisioner.access import Keeper
-from provisioner.claims import PROVISIONER_KEYS, ClaimName, name_of
+from provisioner.kube.queue import Backoff
 from provisioner.metrics import Metrics
+from provisioner.planning import volumes
+from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName, name_of
 from provisioner.provision import Provisioning
-from provisioner.queue import Backoff
 from provisioner.reconcile import Done, Key, Reconciler, VolumeName
 from provisioner.sweep import Sweeper
 from provisioner.targets import Targets

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import structlog
 
 from provisioner.errors import AlreadyExists, NotFound, ProvisionerError
-from provisioner.kube import Kube
+from provisioner.kube.client import Kube
 
 log = structlog.get_logger()
 

@@ -8,8 +8,8 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner import quantity
-from provisioner.claims import TARGET, ClaimName, ClaimRequest
+from provisioner.planning import quantity
+from provisioner.planning.claims import TARGET, ClaimName, ClaimRequest
 from provisioner.settings import TargetSettings
 from target_image.api import wire
 

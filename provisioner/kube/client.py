@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import urllib3
 
 from provisioner import errors
-from provisioner.limits import Bucket
+from provisioner.kube.limits import Bucket
 from provisioner.settings import KubernetesSettings
 
 Json = dict[str, Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from provisioner.claims import TARGET, ClaimRequest, ClassPolicy
 from provisioner.errors import Permanent, Transient
+from provisioner.planning.claims import TARGET, ClaimRequest, ClassPolicy
 from provisioner.settings import TargetSettings
 
 

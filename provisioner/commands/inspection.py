@@ -9,16 +9,16 @@ from typing import Literal
 
 import yaml
 
-from provisioner import plan, volumes
-from provisioner.claims import PROVISIONER_KEYS as PROVISIONER
-from provisioner.claims import ClaimRequest, name_of, notes_of, read_class
 from provisioner.errors import NotFound, OutcomeUnknown, Permanent, ProvisionerError, Refused, SettingsError, Transient
-from provisioner.kube import CLASSES, Json, Kube, volume_path
-from provisioner.leader import election_namespace
-from provisioner.placement import candidates
+from provisioner.kube.client import CLASSES, Json, Kube, volume_path
+from provisioner.kube.elector import election_namespace
+from provisioner.planning import plan, volumes
+from provisioner.planning.claims import PROVISIONER_KEYS as PROVISIONER
+from provisioner.planning.claims import ClaimRequest, name_of, notes_of, read_class
+from provisioner.planning.placement import candidates
+from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings, master_key
 from provisioner.targets import Target, Targets
-from provisioner.volumes import Identity
 from target_image.api import wire
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from provisioner.errors import Expired, OutcomeUnknown, ProvisionerError
-from provisioner.kube import Json, Kube, Watch
-from provisioner.queue import Backoff
+from provisioner.kube.client import Json, Kube, Watch
+from provisioner.kube.queue import Backoff
 
 Handler = Callable[[Json | None, Json | None], None]
 """Called with the old and the new object; None for one that was not there or is no more."""

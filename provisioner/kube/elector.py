@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import structlog
 
 from provisioner.errors import AlreadyExists, Conflict, NotFound, ProvisionerError, SettingsError
-from provisioner.kube import NAMESPACE_FILE, Json, Kube
+from provisioner.kube.client import NAMESPACE_FILE, Json, Kube
 from provisioner.settings import LeaderElectionSettings
 
 log = structlog.get_logger()

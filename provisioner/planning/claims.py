@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner import parameters, quantity
 from provisioner.errors import Permanent
-from provisioner.parameters import Parameters
+from provisioner.planning import parameters, quantity
+from provisioner.planning.parameters import Parameters
 
 Json = Mapping[str, Any]
 

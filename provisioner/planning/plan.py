@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner import quantity
-from provisioner.claims import (
+from provisioner.errors import Permanent
+from provisioner.planning import quantity
+from provisioner.planning.claims import (
     SELECTED_NODE,
     TARGET,
     ClaimName,
@@ -24,8 +25,16 @@ from provisioner.claims import (
     requested_bytes,
     volume_id,
 )
-from provisioner.errors import Permanent
-from provisioner.volumes import FINALIZER, GENERATION, MUTUAL, PROVISIONED_BY, RELEASE, VOLUME, Identity, SecretName
+from provisioner.planning.volumes import (
+    FINALIZER,
+    GENERATION,
+    MUTUAL,
+    PROVISIONED_BY,
+    RELEASE,
+    VOLUME,
+    Identity,
+    SecretName,
+)
 
 Json = Mapping[str, Any]
 

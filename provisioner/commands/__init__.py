@@ -1,0 +1,1 @@
+"""What the subcommands of `lundock-provisioner` do beside `run`."""
