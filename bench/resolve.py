@@ -23,7 +23,9 @@ import yaml
 from bench.kube import CLAIMS, VOLUMES, Api
 from bench.report import Report
 from cluster.control_plane import ControlPlane
-from vm_disks import disk_xml, lookup, resolve, specs
+from vm_disks import resolve, specs
+from vm_disks.resolution import lookup
+from vm_disks.xml import disk_xml
 
 Json = dict[str, Any]
 SECRETS = "/api/v1/namespaces/default/secrets"

@@ -6,10 +6,10 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
 
-from vm_disks import claims, slots
 from vm_disks.errors import ClaimError, CredentialsError, Faults, SpecError, VmDisksError
-from vm_disks.lookup import Lookup
 from vm_disks.model import ClaimSource, Disk, DiskSpec, VmSpec
+from vm_disks.resolution import claims, slots
+from vm_disks.resolution.lookup import Lookup
 from vm_disks.specs.rules import violations
 
 __all__ = ["Disk", "Lookup", "VmSpec", "resolve", "resolve_each"]

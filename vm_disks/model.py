@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from vm_disks.address import LunAddress
+from vm_disks.resolution.address import LunAddress
 
 DeviceType = Literal["disk", "lun", "cdrom"]
 Bus = Literal["virtio", "scsi", "sata", "usb"]

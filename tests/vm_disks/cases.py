@@ -6,10 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from vm_disks import disk_xml, documents, domain_xml, resolve, specs
-from vm_disks.domain_xml import DomainOptions
-from vm_disks.lookup import FromManifests
+from vm_disks import documents, resolve, specs
 from vm_disks.model import Disk, VmSpec
+from vm_disks.resolution.lookup import FromManifests
+from vm_disks.xml import disk_xml, domain_xml
+from vm_disks.xml.domain_xml import DomainOptions
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = sorted(file.stem for file in GOLDEN.glob("*.yaml") if file.stem != "claims")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import libvirt
 
-from vm_disks import markup
+from vm_disks.xml import markup
 
 NOBODY = 65534
 START_TIMEOUT_S = 20.0

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm_disks.address import BadPortal, Portal, parse_portal
+from vm_disks.resolution.address import BadPortal, Portal, parse_portal
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from tests.vm_disks import cases, strategies
 from tests.vm_disks.driver import accept
-from vm_disks import domain_xml, markup, resolve, specs
+from vm_disks import resolve, specs
 from vm_disks.errors import VmDisksError
-from vm_disks.lookup import FromManifests
+from vm_disks.resolution.lookup import FromManifests
+from vm_disks.xml import domain_xml, markup
 
 CLAIMS = cases.load("defaults")[1][1:]
 

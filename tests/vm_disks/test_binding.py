@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vm_disks.binding import bind
+from vm_disks.resolution.binding import bind
 
 
 def claim(**spec: Any) -> dict[str, Any]:

@@ -2,8 +2,8 @@ import base64
 
 import pytest
 
-from vm_disks import chap
 from vm_disks.errors import CredentialsError
+from vm_disks.resolution import chap
 
 GOOD = {"node.session.auth.username": "user", "node.session.auth.password": "word"}
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from vm_disks import claims, resolve
-from vm_disks.address import LunAddress, Portal
+from vm_disks import resolve
 from vm_disks.errors import (
     BadAddress,
     BindingBroken,
@@ -21,8 +20,10 @@ from vm_disks.errors import (
     Faults,
     NotIscsi,
 )
-from vm_disks.lookup import FromManifests
 from vm_disks.model import ClaimSource, DiskSpec, VmSpec
+from vm_disks.resolution import claims
+from vm_disks.resolution.address import LunAddress, Portal
+from vm_disks.resolution.lookup import FromManifests
 
 CLAIM: dict[str, Any] = {
     "apiVersion": "v1",

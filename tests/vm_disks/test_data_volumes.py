@@ -8,7 +8,7 @@ import pytest
 
 from vm_disks import resolve, specs
 from vm_disks.errors import ClaimMissing, Faults
-from vm_disks.lookup import FromManifests
+from vm_disks.resolution.lookup import FromManifests
 
 VOLUME: dict[str, Any] = {
     "apiVersion": "v1",

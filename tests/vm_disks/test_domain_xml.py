@@ -6,10 +6,10 @@ import uuid
 
 import pytest
 
-from vm_disks import domain_xml, markup
-from vm_disks.domain_xml import DomainOptions
 from vm_disks.errors import DomainError
 from vm_disks.model import ClaimSource, Disk, DiskSpec, EmptyDiskSource, NoMedium, VmSpec
+from vm_disks.xml import domain_xml, markup
+from vm_disks.xml.domain_xml import DomainOptions
 
 VM = VmSpec("vm", "ns", ())
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.vm_disks import cases
-from vm_disks import disk_xml, domain_xml, markup, specs
+from vm_disks import specs
 from vm_disks.specs.fields import FIELDS, LEGACY_FIELDS, Fate
 from vm_disks.specs.node import Node
+from vm_disks.xml import disk_xml, domain_xml, markup
 
 
 @pytest.mark.parametrize("case", cases.CASES)

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests.vm_disks.test_claims import CLAIM, VOLUME, changed
-from vm_disks import claims, lookup
-from vm_disks.address import Portal
 from vm_disks.errors import ClaimMissing, ClusterError
-from vm_disks.lookup import FromCluster
 from vm_disks.model import ClaimSource
+from vm_disks.resolution import claims, lookup
+from vm_disks.resolution.address import Portal
+from vm_disks.resolution.lookup import FromCluster
 
 
 @pytest.fixture(scope="module")

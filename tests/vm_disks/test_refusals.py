@@ -14,10 +14,11 @@ from tests.capabilities import need
 from tests.vm_disks import cases
 from tests.vm_disks.driver import accept
 from tests.vm_disks.test_claims import CLAIM, VOLUME, changed
-from vm_disks import domain_xml, markup, resolve, specs
+from vm_disks import resolve, specs
 from vm_disks.errors import Faults
-from vm_disks.lookup import FromManifests
-from vm_disks.markup import Element, put
+from vm_disks.resolution.lookup import FromManifests
+from vm_disks.xml import domain_xml, markup
+from vm_disks.xml.markup import Element, put
 
 SCHEMA = "/usr/share/libvirt/schemas/domain.rng"
 

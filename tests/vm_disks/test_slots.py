@@ -1,5 +1,5 @@
-from vm_disks import slots
 from vm_disks.model import BlockSize, ClaimSource, DiskSpec
+from vm_disks.resolution import slots
 
 
 def disk(**fields: object) -> DiskSpec:

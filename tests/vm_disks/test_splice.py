@@ -10,9 +10,9 @@ import pytest
 
 from tests.vm_disks import cases
 from tests.vm_disks.driver import accept
-from vm_disks import domain_xml, markup
 from vm_disks.errors import DomainError
 from vm_disks.model import Disk, VmSpec
+from vm_disks.xml import domain_xml, markup
 
 EXISTING = """\
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>

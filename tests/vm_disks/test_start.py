@@ -14,9 +14,9 @@ import pytest
 from tests.capabilities import need
 from tests.vm_disks import cases
 from tests.vm_disks_runtime.target import Lun, Target
-from vm_disks import domain_xml, markup
-from vm_disks.address import Portal
 from vm_disks.model import CloudInitSource, Disk
+from vm_disks.resolution.address import Portal
+from vm_disks.xml import domain_xml, markup
 
 pytestmark = pytest.mark.integration
 

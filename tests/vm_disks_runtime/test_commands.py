@@ -14,7 +14,7 @@ import yaml
 
 from tests.vm_disks_runtime import vms
 from vm_disks.__main__ import COMMANDS
-from vm_disks.launch import domain_types
+from vm_disks.runtime.launch import domain_types
 
 PORTAL = "198.51.100.7:3260"
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from cluster.control_plane import ControlPlane
-from vm_disks import launch, state
-from vm_disks import lookup as lookups
 from vm_disks.errors import LeaseHeld
-from vm_disks.leases import Holder, Leases, exclusive_claims, lease_name, owners
-from vm_disks.lookup import FromManifests
 from vm_disks.model import ClaimSource, Disk, DiskSpec, VmSpec
+from vm_disks.resolution import lookup as lookups
+from vm_disks.resolution.lookup import FromManifests
+from vm_disks.runtime import launch, state
+from vm_disks.runtime.leases import Holder, Leases, exclusive_claims, lease_name, owners
 
 
 def disk(claim: str, *, read_only: bool = False, overlay: bool = False) -> Disk:

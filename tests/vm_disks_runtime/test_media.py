@@ -13,12 +13,12 @@ import pytest
 
 from tests.capabilities import need
 from tests.vm_disks_runtime.target import Lun, Target
-from vm_disks import media, tools
-from vm_disks.address import LunAddress, Portal
-from vm_disks.chap import Credentials
 from vm_disks.errors import SpecError, ToolError
-from vm_disks.lookup import FromManifests
 from vm_disks.model import CloudInitSource, VmSpec
+from vm_disks.resolution.address import LunAddress, Portal
+from vm_disks.resolution.chap import Credentials
+from vm_disks.resolution.lookup import FromManifests
+from vm_disks.runtime import media, tools
 
 VM = VmSpec("vm", "team", ())
 

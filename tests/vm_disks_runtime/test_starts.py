@@ -17,7 +17,7 @@ from tests.ports import free_ports
 from tests.vm_disks_runtime import vms
 from tests.vm_disks_runtime.target import Lun, Target
 from tests.vm_disks_runtime.test_boot import virsh
-from vm_disks import state
+from vm_disks.runtime import state
 
 pytestmark = pytest.mark.integration
 

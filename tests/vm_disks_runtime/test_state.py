@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from vm_disks import media, state
 from vm_disks.errors import AlreadyRunning, LocalFileError
-from vm_disks.lookup import FromManifests
 from vm_disks.model import Disk, DiskSpec, EmptyDiskSource, VmSpec
+from vm_disks.resolution.lookup import FromManifests
+from vm_disks.runtime import media, state
 
 
 @pytest.fixture(autouse=True)

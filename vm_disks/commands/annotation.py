@@ -8,7 +8,7 @@ import click
 
 from vm_disks import hook, resolve
 from vm_disks.commands.options import read, showable, vm_options
-from vm_disks.lookup import FromCluster
+from vm_disks.resolution.lookup import FromCluster
 
 
 @click.command("annotation")

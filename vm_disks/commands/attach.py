@@ -8,15 +8,18 @@ from typing import Any
 
 import click
 
-from vm_disks import domain_xml, markup, resolve, slots, state
-from vm_disks import launch as launching
+from vm_disks import resolve
 from vm_disks.commands.options import connect_option, force_option, read, say, vm_options
-from vm_disks.disk_xml import alias
 from vm_disks.errors import AlreadyRunning, Faults, VmDisksError
 from vm_disks.model import Bus, ClaimSource, Disk, DiskSpec, VmSpec
+from vm_disks.resolution import slots
+from vm_disks.runtime import launch as launching
+from vm_disks.runtime import state
 from vm_disks.specs.disks import SERIAL, SERIAL_RULE
 from vm_disks.specs.node import Node
 from vm_disks.specs.volumes import LABEL, LABEL_RULE, NAME, NAME_RULE
+from vm_disks.xml import domain_xml, markup
+from vm_disks.xml.disk_xml import alias
 
 
 @click.command("attach")

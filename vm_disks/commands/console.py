@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from vm_disks import domain_xml
 from vm_disks.commands.options import connect_option, read, vm_options
+from vm_disks.xml import domain_xml
 
 
 @click.command("console")

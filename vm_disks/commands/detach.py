@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from vm_disks import domain_xml
-from vm_disks import launch as launching
 from vm_disks.commands.options import connect_option, read, say, vm_options
-from vm_disks.disk_xml import alias
 from vm_disks.errors import HypervisorError, NotRunning
 from vm_disks.model import ClaimSource, VmSpec
+from vm_disks.runtime import launch as launching
+from vm_disks.xml import domain_xml
+from vm_disks.xml.disk_xml import alias
 
 
 @click.command("detach")

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import click
 
-from vm_disks import domain_xml, resolve
+from vm_disks import resolve
 from vm_disks.commands.options import network_option, read, showable, vm_options
 from vm_disks.errors import DocumentError
+from vm_disks.xml import domain_xml
 
 
 @click.command("domain")

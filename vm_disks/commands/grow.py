@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
-from vm_disks import domain_xml, resolve, tools
-from vm_disks import launch as launching
-from vm_disks.attached import with_attached
+from vm_disks import resolve
 from vm_disks.commands.options import connect_option, read, say, vm_options
-from vm_disks.disk_xml import alias, needs_file
+from vm_disks.runtime import launch as launching
+from vm_disks.runtime import tools
+from vm_disks.runtime.attached import with_attached
+from vm_disks.xml import domain_xml
+from vm_disks.xml.disk_xml import alias, needs_file
 
 
 @click.command("grow")

@@ -11,11 +11,12 @@ from typing import Any, Literal
 import click
 import yaml
 
-from vm_disks import all_of, domain_xml, resolve_each
+from vm_disks import all_of, resolve_each
 from vm_disks.commands.options import Inputs, connect_option, read, vm_options
 from vm_disks.errors import HypervisorError, VmDisksError
 from vm_disks.model import ClaimSource, Disk, DiskSpec
 from vm_disks.objects import part
+from vm_disks.xml import domain_xml
 
 
 @dataclass(frozen=True, kw_only=True)

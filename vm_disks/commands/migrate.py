@@ -6,14 +6,15 @@ from typing import Any
 
 import click
 
-from vm_disks import domain_xml, resolve
-from vm_disks import launch as launching
-from vm_disks.attached import with_attached
+from vm_disks import resolve
 from vm_disks.commands.options import Inputs, connect_option, read, say, vm_options
-from vm_disks.disk_xml import needs_file
 from vm_disks.errors import Faults, SpecError
-from vm_disks.leases import access_modes
 from vm_disks.model import Disk, VmSpec
+from vm_disks.runtime import launch as launching
+from vm_disks.runtime.attached import with_attached
+from vm_disks.runtime.leases import access_modes
+from vm_disks.xml import domain_xml
+from vm_disks.xml.disk_xml import needs_file
 
 
 @click.command("migrate")

@@ -10,8 +10,8 @@ import click
 
 from vm_disks import documents, specs
 from vm_disks.errors import DocumentError
-from vm_disks.lookup import FromCluster, FromManifests, Lookup, connect
 from vm_disks.model import ClaimSource, Disk, NoMedium, VmSpec
+from vm_disks.resolution.lookup import FromCluster, FromManifests, Lookup, connect
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vm_disks import launch as launching
 from vm_disks.commands.options import (
     acceleration_option,
     connect_option,
@@ -20,7 +19,8 @@ from vm_disks.commands.options import (
     vm_options,
 )
 from vm_disks.errors import HypervisorError
-from vm_disks.launch import Acceleration
+from vm_disks.runtime import launch as launching
+from vm_disks.runtime.launch import Acceleration
 
 if TYPE_CHECKING:
     from vm_disks.runtime.console import Console

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vm_disks import launch as launching
 from vm_disks.commands.options import (
     acceleration_option,
     connect_option,
@@ -19,7 +18,8 @@ from vm_disks.commands.options import (
     vm_options,
 )
 from vm_disks.errors import ConsoleError
-from vm_disks.launch import Acceleration
+from vm_disks.runtime import launch as launching
+from vm_disks.runtime.launch import Acceleration
 
 if TYPE_CHECKING:
     from vm_disks.runtime.console import Console

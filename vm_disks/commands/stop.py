@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from vm_disks import domain_xml, state
-from vm_disks import launch as launching
 from vm_disks.commands.options import connect_option, grace_option, read, say, vm_options
+from vm_disks.runtime import launch as launching
+from vm_disks.runtime import state
+from vm_disks.xml import domain_xml
 
 
 @click.command("stop")

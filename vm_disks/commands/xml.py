@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from vm_disks import disk_xml, resolve
+from vm_disks import resolve
 from vm_disks.commands.options import read, showable, vm_options
+from vm_disks.xml import disk_xml
 
 
 @click.command("xml")

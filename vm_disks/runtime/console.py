@@ -13,10 +13,9 @@ import tty
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import libvirt
-
 from vm_disks.errors import ConsoleTimeout, MachineEnded, MachineStuck
 from vm_disks.runtime.hypervisor import attempting
+from vm_disks.runtime.libvirt_binding import libvirt
 from vm_disks.runtime.machine import Machine
 
 ESCAPE = b"\x1d"

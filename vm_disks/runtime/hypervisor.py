@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import libvirt
-
-from vm_disks.chap import Credentials
 from vm_disks.errors import HypervisorError
+from vm_disks.resolution.chap import Credentials
+from vm_disks.runtime.libvirt_binding import libvirt
 
 # libvirt prints every error to stderr as well, unless it is given a handler.
 libvirt.registerErrorHandler(lambda _context, _error: None, None)

@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import libvirt
-
-from vm_disks.chap import Credentials
 from vm_disks.errors import AlreadyRunning, HypervisorError, NotRunning
+from vm_disks.resolution.chap import Credentials
 from vm_disks.runtime.hypervisor import Hypervisor, attempting
+from vm_disks.runtime.libvirt_binding import libvirt
 
 POLL_S = 0.2
 STATES = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from vm_disks.errors import SpecError, Unsupported, VmDisksError
-from vm_disks.markup import carries
+from vm_disks.xml.markup import carries
 
 
 class Node:

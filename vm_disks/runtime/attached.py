@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, cast
 
-from vm_disks.disk_xml import alias
 from vm_disks.model import Bus, ClaimSource, DiskSpec, VmSpec
+from vm_disks.xml.disk_xml import alias
 
 if TYPE_CHECKING:
     from vm_disks.runtime.machine import Machine

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import yaml
 
-from vm_disks import binding, data_volumes
 from vm_disks.errors import ClusterError
 from vm_disks.objects import Document, part
+from vm_disks.resolution import binding, data_volumes
 
 if TYPE_CHECKING:  # takes most of a second, so it is imported where a cluster is asked
     from kubernetes.client import ApiClient

@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from vm_disks.address import LunAddress
-from vm_disks.chap import Credentials
 from vm_disks.errors import ToolError
+from vm_disks.resolution.address import LunAddress
+from vm_disks.resolution.chap import Credentials
 
 TIMEOUT_S = 60.0
 PACKAGES = {"qemu-img": "qemu-utils", "xorriso": "xorriso"}

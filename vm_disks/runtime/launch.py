@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vm_disks import chap, domain_xml, media, portals, resolve, state
-from vm_disks.chap import Credentials
-from vm_disks.disk_xml import needs_file
+from vm_disks import resolve
 from vm_disks.errors import (
     AlreadyRunning,
     CredentialsError,
@@ -20,9 +18,14 @@ from vm_disks.errors import (
     PortalUnreachable,
     VmDisksError,
 )
-from vm_disks.leases import Holder, Leases, exclusive_claims
-from vm_disks.lookup import FromCluster, Lookup
 from vm_disks.model import ClaimSource, Disk, VmSpec
+from vm_disks.resolution import chap
+from vm_disks.resolution.chap import Credentials
+from vm_disks.resolution.lookup import FromCluster, Lookup
+from vm_disks.runtime import media, portals, state
+from vm_disks.runtime.leases import Holder, Leases, exclusive_claims
+from vm_disks.xml import domain_xml
+from vm_disks.xml.disk_xml import needs_file
 
 if TYPE_CHECKING:
     from vm_disks.runtime.console import Console

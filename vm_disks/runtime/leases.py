@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vm_disks.errors import ClusterError, LeaseHeld
-from vm_disks.lookup import FromCluster, Lookup
 from vm_disks.model import ClaimSource, Disk, VmSpec
+from vm_disks.resolution.lookup import FromCluster, Lookup
 
 EXCLUSIVE = {"ReadWriteOnce", "ReadWriteOncePod"}
 TIMEOUT_S = 10

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vm_disks import disk_xml, markup
 from vm_disks.errors import DomainError
-from vm_disks.markup import Field
 from vm_disks.model import Disk, InterfaceSpec, VmSpec
-from vm_disks.splice import into
+from vm_disks.xml import disk_xml, markup
+from vm_disks.xml.markup import Field
+from vm_disks.xml.splice import into
 
 __all__ = ["DomainOptions", "into", "name", "render", "uuid"]
 

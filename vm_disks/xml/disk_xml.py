@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from vm_disks import markup
-from vm_disks.address import ChapReference, LunAddress
 from vm_disks.errors import DomainError
-from vm_disks.markup import Field, Value
 from vm_disks.model import CloudInitSource, Disk, EmptyDiskSource, NoMedium
+from vm_disks.resolution.address import ChapReference, LunAddress
+from vm_disks.xml import markup
+from vm_disks.xml.markup import Field, Value
 
 
 def alias(name: str) -> str:

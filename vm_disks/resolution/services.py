@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from vm_disks.address import Portal
-from vm_disks.lookup import Lookup
 from vm_disks.objects import Document, listed, mappings, part
+from vm_disks.resolution.address import Portal
+from vm_disks.resolution.lookup import Lookup
 
 _SERVICE = re.compile(r"(?P<name>[a-z]([a-z0-9-]*[a-z0-9])?)(\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?)?")
 """NAME, in the claim's own namespace, or NAME.NAMESPACE.svc with or without the cluster's domain.

@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vm_disks import domain_xml, state, tools
-from vm_disks.chap import Credentials
-from vm_disks.disk_xml import needs_file
 from vm_disks.errors import SpecError
-from vm_disks.lookup import Lookup
 from vm_disks.model import CloudInitSource, Disk, EmptyDiskSource, VmSpec
+from vm_disks.resolution.chap import Credentials
+from vm_disks.resolution.lookup import Lookup
+from vm_disks.runtime import state, tools
+from vm_disks.xml import domain_xml
+from vm_disks.xml.disk_xml import needs_file
 
 MAX_LABEL = 63
 """Of a host name's first part (RFC 1123 section 2.1)."""

@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from vm_disks import chap, services
-from vm_disks.address import BadPortal, ChapReference, LunAddress, Portal, parse_portal
 from vm_disks.errors import (
     BadAddress,
     BindingBroken,
@@ -19,9 +17,11 @@ from vm_disks.errors import (
     CredentialsError,
     NotIscsi,
 )
-from vm_disks.lookup import Lookup
 from vm_disks.model import ClaimSource
 from vm_disks.objects import Document, listed, part
+from vm_disks.resolution import chap, services
+from vm_disks.resolution.address import BadPortal, ChapReference, LunAddress, Portal, parse_portal
+from vm_disks.resolution.lookup import Lookup
 from vm_disks.specs.volumes import NAME
 
 PORTAL_OVERRIDE = "lundock.io/portal-override"

@@ -7,11 +7,12 @@ from dataclasses import replace
 from itertools import count
 from typing import cast, get_args
 
-from vm_disks import disk_xml, markup, slots
 from vm_disks.errors import DomainError
-from vm_disks.markup import Element
 from vm_disks.model import Bus, Disk, VmSpec
+from vm_disks.resolution import slots
 from vm_disks.specs.rules import violations
+from vm_disks.xml import disk_xml, markup
+from vm_disks.xml.markup import Element
 
 
 def into(existing_xml: str, vm: VmSpec, disks: Sequence[Disk]) -> str:
