@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from target_image.api.wire import Phase, VolumeSpec
-from tests.faults.disks import BLOCK_BYTES, Written, read_file
 from tests.faults.test_storage import MIB, export, is_ready
+from tests.faults.tools.disks import BLOCK_BYTES, Written, read_file
 from tests.provisioner.stage import TargetProcess
 from tests.waiting import eventually
 

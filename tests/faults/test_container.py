@@ -14,7 +14,7 @@ from cluster import images
 from target_image.api.client import TargetClient, TargetError
 from target_image.api.wire import ExportSpec, Lun, VolumeSpec
 from tests.capabilities import need
-from tests.faults.disks import Disk, Written
+from tests.faults.tools.disks import Disk, Written
 from tests.ports import free_ports
 from tests.waiting import eventually
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from cluster.control_plane import ControlPlane
-from tests.faults import invariants
 from tests.faults.conftest import SWEEP
-from tests.faults.proxy import Fault, Proxy, before_api_server
+from tests.faults.tools import invariants
+from tests.faults.tools.proxy import Fault, Proxy, before_api_server
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually
 

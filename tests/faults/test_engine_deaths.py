@@ -20,8 +20,8 @@ from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
 from target_image.agent.errors import AgentError
 from target_image.agent.service.agent import Service
-from tests.target_image import test_crash_points as points
 from tests.target_image.conftest import MakeService, make_service, settings  # noqa: F401 - fixtures
+from tests.target_image.service import test_crash_points as points
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]

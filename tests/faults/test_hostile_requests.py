@@ -12,10 +12,10 @@ import pytest
 import requests
 
 from target_image.api.wire import VolumeSpec
-from tests.faults.disks import Written
 from tests.faults.test_storage import MIB, export
+from tests.faults.tools.disks import Written
 from tests.provisioner.stage import TargetProcess
-from tests.target_image.test_api import CHECKS
+from tests.target_image.http.test_api import CHECKS
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(3600)]
 

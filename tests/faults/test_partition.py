@@ -12,10 +12,10 @@ import pytest
 
 from cluster.control_plane import ControlPlane
 from tests.capabilities import need
-from tests.faults import invariants
 from tests.faults.conftest import SWEEP
-from tests.faults.disks import Written
-from tests.faults.namespaces import Namespace, far_target, namespace
+from tests.faults.tools import invariants
+from tests.faults.tools.disks import Written
+from tests.faults.tools.namespaces import Namespace, far_target, namespace
 from tests.provisioner.stage import Process, Stage, TargetProcess
 from tests.target_image.initiator import Login, Session
 

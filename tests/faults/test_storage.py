@@ -15,7 +15,7 @@ import pytest
 from target_image.api.client import ApiProblem
 from target_image.api.wire import ExportSpec, Lun, VolumeSpec
 from tests.capabilities import need
-from tests.faults.disks import Disk, Written
+from tests.faults.tools.disks import Disk, Written
 from tests.file_systems import BTRFS, mounted
 from tests.provisioner.stage import TargetProcess
 from tests.waiting import eventually

@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-from tests.faults import invariants
-from tests.faults.disks import Written
+from tests.faults.tools import invariants
+from tests.faults.tools.disks import Written
 from tests.provisioner.stage import Process, Stage, TargetProcess
 from tests.waiting import eventually
 

@@ -13,8 +13,8 @@ from cluster.control_plane import ControlPlane
 from provisioner.kube.client import Json
 from provisioner.planning import quantity
 from tests.capabilities import need
-from tests.faults import invariants
 from tests.faults.test_crash_points import is_gone
+from tests.faults.tools import invariants
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.vm_disks_runtime import vms
 from tests.vm_disks_runtime.conftest import boot, demo_disk, uri, vm_name  # noqa: F401 - fixtures

@@ -13,12 +13,12 @@ from cluster.control_plane import ControlPlane
 from target_image.api.client import TargetError
 from target_image.api.wire import Phase, VolumeSpec
 from tests.capabilities import need
-from tests.faults import invariants
 from tests.faults.conftest import SWEEP
-from tests.faults.disks import Written
-from tests.faults.proxy import before_api_server
 from tests.faults.test_storage import MIB, export, is_ready, run, target_on
-from tests.faults.weather import Weather
+from tests.faults.tools import invariants
+from tests.faults.tools.disks import Written
+from tests.faults.tools.proxy import before_api_server
+from tests.faults.tools.weather import Weather
 from tests.file_systems import EXT4, mounted
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually

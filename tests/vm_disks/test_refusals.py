@@ -13,7 +13,7 @@ import pytest
 from tests.capabilities import need
 from tests.vm_disks import cases
 from tests.vm_disks.driver import accept
-from tests.vm_disks.test_claims import CLAIM, VOLUME, changed
+from tests.vm_disks.resolution.test_claims import CLAIM, VOLUME, changed
 from vm_disks import resolve, specs
 from vm_disks.errors import Faults
 from vm_disks.resolution.lookup import FromManifests

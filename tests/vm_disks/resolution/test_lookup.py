@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm_disks.test_claims import CLAIM, VOLUME, changed
+from tests.vm_disks.resolution.test_claims import CLAIM, VOLUME, changed
 from vm_disks.errors import ClaimMissing, ClusterError
 from vm_disks.model import ClaimSource
 from vm_disks.resolution import claims, lookup

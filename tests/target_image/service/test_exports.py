@@ -16,7 +16,7 @@ from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.agent import Agent
 from tests.target_image.conftest import MakeAgent, MakeService, export_spec, volume_spec
-from tests.target_image.test_volumes import refused
+from tests.target_image.service.test_volumes import refused
 from tests.waiting import eventually
 
 TGT = EngineCapabilities("detached", True, True, True, False, True)
