@@ -11,7 +11,7 @@ from typing import Any
 
 import requests
 
-from cluster.control_plane import ADMINISTRATORS, ControlPlane
+from cluster.components.control_plane import ADMINISTRATORS, ControlPlane
 
 Json = dict[str, Any]
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"

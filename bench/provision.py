@@ -22,7 +22,7 @@ from bench import provisioners
 from bench.kube import CLAIMS, VOLUMES, Api, Json, Watch
 from bench.provisioners import Provisioner
 from bench.report import Report
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 
 Start = Callable[[ControlPlane], AbstractContextManager[Provisioner]]
 

@@ -18,7 +18,7 @@ from bench.agent import Agent
 from bench.kube import CLASSES, VOLUMES, Api, Json
 from bench.processes import cpu_seconds, peak_mib, started
 from bench.servers import answers, free_ports, run, scratch, wait_until
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from cluster.places import cache_home
 
 CSI = Path(__file__).resolve().parent / "csi"

@@ -22,7 +22,7 @@ import yaml
 
 from bench.kube import CLAIMS, VOLUMES, Api
 from bench.report import Report
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from vm_disks import resolve, specs
 from vm_disks.resolution import lookup
 from vm_disks.xml import disk_xml

@@ -13,8 +13,9 @@ import sys
 import click
 
 from bench import page
-from cluster import daemons, images
-from cluster.build import build
+from cluster.components import images
+from cluster.components.build import build
+from cluster.machine import daemons
 from cluster.terminal import heading, say
 
 FULL: dict[str, list[list[str]]] = {

@@ -24,7 +24,7 @@ from bench.provision import p99
 from bench.provisioners import provisioner_argv, provisioner_config, storage_class
 from bench.report import Report
 from bench.servers import free_ports, run, scratch, wait_until
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 
 CALLS = 500
 """Of each kind: the p99 is the fifth slowest then, and no single one."""

@@ -7,7 +7,7 @@ import sys
 import click
 
 from cluster import embedded
-from cluster.control_plane import sweep
+from cluster.components.control_plane import sweep
 from cluster.errors import ClusterError
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-from cluster import shell
 from cluster.errors import CommandFailed, NotReady
-from cluster.processes import wait_for
+from cluster.machine import shell
+from cluster.machine.processes import wait_for
 
 NAME = "lundock-demo"
 IQN = "iqn.2017-01.io.kubevirt:sn.42"

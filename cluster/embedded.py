@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import dns, images, network, node, shell
-from cluster.build import Binaries, Progress, binaries, build
-from cluster.containers import Containers
-from cluster.control_plane import ControlPlane
+from cluster.components import images, node
+from cluster.components.build import Binaries, Progress, binaries, build
+from cluster.components.containers import Containers
+from cluster.components.control_plane import ControlPlane
 from cluster.errors import NotReady, Privilege
+from cluster.machine import dns, network, shell
+from cluster.machine.processes import Processes, wait_for
 from cluster.places import Places, cache_home, exclusive, write
-from cluster.processes import Processes, wait_for
 
 COMPONENTS = (
     "containerd",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import images, shell
-from cluster.build import Progress
+from cluster.components import images
+from cluster.components.build import Progress
 from cluster.errors import ClusterError
+from cluster.machine import shell
 
 
 class NamedClusterError(ClusterError):

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cluster import daemons
 from cluster.errors import ClusterError
+from cluster.machine import daemons
 from cluster.places import REPOSITORY
 from cluster.terminal import heading, say
 from cluster.walkthrough import BackgroundBuild

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster import shell
 from cluster.errors import CommandFailed, NotReady
+from cluster.machine import shell
 
 ESCAPES = re.compile(rb"\033(c|\[[0-9;?]*[A-Za-z])")
 """What a guest's firmware sends to clear and colour a screen: here it would clear the walkthrough."""

@@ -16,13 +16,15 @@ from typing import Protocol
 
 import click
 
-from cluster import daemons, embedded, images, shell
-from cluster.build import build
+from cluster import embedded
+from cluster.components import images
+from cluster.components.build import build
 from cluster.demo_target import DemoTarget
 from cluster.errors import ClusterError, NotReady
 from cluster.external import NamedCluster, NamedClusterError
+from cluster.machine import daemons, shell
+from cluster.machine.processes import wait_for
 from cluster.places import REPOSITORY
-from cluster.processes import wait_for
 from cluster.terminal import follow, heading, indented, say
 
 MANIFESTS = REPOSITORY / "manifests"

@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from cluster import shell
-from cluster.build import build, is_built
+from cluster.components.build import build, is_built
+from cluster.machine import shell
 
 CHART = Path(__file__).parents[2] / "charts" / "lundock"
 KUBERNETES = "1.34.2"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from cluster.errors import CommandFailed
 from tests.chart.helm import Helm
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from cluster.errors import CommandFailed
 from tests.chart.helm import Document, Helm
 

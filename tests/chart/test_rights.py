@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.control_plane import ControlPlane, kubeconfig
+from cluster.components.control_plane import ControlPlane, kubeconfig
 from tests.capabilities import need
 from tests.chart.helm import Document, Helm, one
 from tests.provisioner.stage import Stage, target_running

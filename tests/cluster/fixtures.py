@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import daemons, embedded
-from cluster.control_plane import ControlPlane
+from cluster import embedded
+from cluster.components.control_plane import ControlPlane
 from cluster.embedded import Cluster
+from cluster.machine import daemons
 from tests.capabilities import need
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster import daemons, images
-from cluster.build import build
-from cluster.containers import Containers
+from cluster.components import images
+from cluster.components.build import build
+from cluster.components.containers import Containers
+from cluster.machine import daemons
+from cluster.machine.processes import end
 from cluster.places import Places
-from cluster.processes import end
 from tests.capabilities import need
 
 pytestmark = pytest.mark.cluster

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from cluster.errors import CommandFailed
 
 pytestmark = pytest.mark.cluster

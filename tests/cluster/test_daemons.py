@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster import daemons
-from cluster.daemons import Daemon
-from cluster.processes import wait_for
+from cluster.machine import daemons
+from cluster.machine.daemons import Daemon
+from cluster.machine.processes import wait_for
 from tests.capabilities import need
 
 SERVER = f"""#!{sys.executable}

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import images, network
+from cluster.components import images
 from cluster.embedded import Cluster
-from cluster.processes import wait_for
+from cluster.machine import network
+from cluster.machine.processes import wait_for
 
 pytestmark = pytest.mark.cluster
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.images import copied_paths, full_name
+from cluster.components.images import copied_paths, full_name
 
 DOCKERFILE = """\
 FROM debian:bookworm-slim AS build

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.network import removal_of_kubernetes
+from cluster.machine.network import removal_of_kubernetes
 
 RULES = """\
 -P INPUT ACCEPT

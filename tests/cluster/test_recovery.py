@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane, sweep
+from cluster.components.control_plane import ControlPlane, sweep
 from cluster.errors import NotReady
+from cluster.machine.processes import Processes, is_alive, wait_for
 from cluster.places import REPOSITORY
-from cluster.processes import Processes, is_alive, wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -35,7 +35,7 @@ def test_killed_components_come_back_with_the_data() -> None:
 
 
 def test_a_killed_user_leaves_nothing_for_long() -> None:
-    program = """from cluster.control_plane import ControlPlane
+    program = """from cluster.components.control_plane import ControlPlane
 with ControlPlane.alone() as plane:
     print(plane.places.run, flush=True)
     input()

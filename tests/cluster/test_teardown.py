@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from cluster import embedded, shell
-from cluster.containers import CGROUP
+from cluster import embedded
+from cluster.components.containers import CGROUP
 from cluster.embedded import COMPONENTS, Cluster
+from cluster.machine import shell
+from cluster.machine.processes import in_cgroup
 from cluster.places import cache_home
-from cluster.processes import in_cgroup
 from tests.capabilities import need
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]

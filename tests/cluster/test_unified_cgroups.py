@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster import daemons, images, network, node, shell
-from cluster.build import build
-from cluster.containers import CGROUP
+from cluster.components import images, node
+from cluster.components.build import build
+from cluster.components.containers import CGROUP
+from cluster.machine import daemons, network, shell
 from cluster.places import REPOSITORY, Places
 from tests.capabilities import need
 from tests.guest.machine import Machine, boot
@@ -23,7 +24,7 @@ PRELUDE = """\
 from pathlib import Path
 from cluster import containers, network
 from cluster.places import Places
-from cluster.processes import in_cgroup
+from cluster.machine.processes import in_cgroup
 places = Places(run=Path("/run/lundock-cluster"), data=Path("/var/lib/lundock-cluster"))
 node = containers.Containers(places)
 """

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import daemons
 from cluster.embedded import Cluster
+from cluster.machine import daemons
 from cluster.places import REPOSITORY
 from tests.capabilities import need
 

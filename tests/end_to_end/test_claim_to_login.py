@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cluster.embedded import Cluster
+from cluster.machine.processes import wait_for
 from cluster.places import REPOSITORY
-from cluster.processes import wait_for
 from tests.end_to_end.conftest import BOOT_TIMEOUT_S, VmDisks
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]

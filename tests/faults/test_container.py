@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import images
+from cluster.components import images
 from target_image.api.client import TargetClient, TargetError
 from target_image.api.wire import ExportSpec, Lun, VolumeSpec
 from tests.capabilities import need

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from tests.faults.conftest import SWEEP
 from tests.faults.tools import invariants
 from tests.faults.tools.proxy import Fault, Proxy, before_api_server

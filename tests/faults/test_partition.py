@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from tests.capabilities import need
 from tests.faults.conftest import SWEEP
 from tests.faults.tools import invariants

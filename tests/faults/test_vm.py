@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from provisioner.kube.client import Json
 from provisioner.planning import quantity
 from tests.capabilities import need

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from target_image.api.client import TargetError
 from target_image.api.wire import Phase, VolumeSpec
 from tests.capabilities import need

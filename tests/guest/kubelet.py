@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
-from cluster import images
-from cluster.control_plane import ControlPlane
+from cluster.components import images
+from cluster.components.control_plane import ControlPlane
 from tests.guest.files import save, send
 from tests.guest.machine import HOST, Machine
 from tests.waiting import eventually

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from tests.capabilities import need
 from tests.guest.initiator import own_address
 from tests.guest.kubelet import NODE, joined

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import images
+from cluster.components import images
 from tests.capabilities import need
 from tests.guest.files import send, unpack
 from tests.guest.initiator import IscsiVolume, attach, detach, format_and_mount

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from tests.capabilities import need
 from tests.guest.initiator import IscsiVolume, attach, detach, format_and_mount, own_address
 from tests.guest.machine import Machine

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster import shell
 from cluster.embedded import Cluster
 from cluster.errors import CommandFailed
+from cluster.machine import shell
 from tests.capabilities import need
 from tests.manifests.test_manifests import MANIFESTS, of_kind
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster import images
+from cluster.components import images
 from cluster.places import REPOSITORY
 from tests.capabilities import need
 from tests.ports import free_ports

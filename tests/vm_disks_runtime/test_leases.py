@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from vm_disks.errors import LeaseHeld
 from vm_disks.model import ClaimSource, Disk, DiskSpec, VmSpec
 from vm_disks.resolution import lookup as lookups

@@ -14,7 +14,7 @@ from typing import Any
 import requests
 import yaml
 
-from cluster.control_plane import ADMINISTRATORS, ControlPlane
+from cluster.components.control_plane import ADMINISTRATORS, ControlPlane
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "host", "accept-encoding", "content-encoding"}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from provisioner.commands import inspection
 from provisioner.kube.client import secrets_path
 from target_image.api import wire

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from provisioner.kube import client
 from tests.provisioner.stage import Process, Stage, TargetProcess, target_running
 from tests.waiting import eventually

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from tests.provisioner.stage import Stage, TargetProcess, target_running
 from tests.target_image import image_server
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
 from provisioner.kube import client
 from target_image.api import wire
 from tests.capabilities import need

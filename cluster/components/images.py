@@ -11,10 +11,10 @@ from pathlib import Path
 
 import requests
 
-from cluster import shell
-from cluster.build import Binaries, Progress
-from cluster.containers import Containers
+from cluster.components.build import Binaries, Progress
+from cluster.components.containers import Containers
 from cluster.errors import CommandFailed, Privilege
+from cluster.machine import shell
 from cluster.places import REPOSITORY, cache_home, exclusive
 
 BASE = "debian:bookworm-slim"

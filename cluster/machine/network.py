@@ -13,9 +13,9 @@ import socket
 import struct
 from pathlib import Path
 
-from cluster import shell
-from cluster.control_plane import SERVICES
+from cluster.components.control_plane import SERVICES
 from cluster.errors import Conflict, ToolMissing
+from cluster.machine import shell
 from cluster.places import write
 
 NETWORK = "10.231.0.0/16"

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import shell
-from cluster.build import Progress
+from cluster.components.build import Progress
 from cluster.errors import CommandFailed, Privilege
+from cluster.machine import shell
+from cluster.machine.processes import Processes
 from cluster.places import cache_home
-from cluster.processes import Processes
 
 OWNER = Path("/run/lundock-daemons")
 KVM = Path("/dev/kvm")

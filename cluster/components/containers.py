@@ -9,10 +9,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import network, shell
 from cluster.errors import CommandFailed, Conflict, NotReady
+from cluster.machine import network, shell
+from cluster.machine.processes import Processes, end, in_cgroup, wait_for
 from cluster.places import Places, write
-from cluster.processes import Processes, end, in_cgroup, wait_for
 
 NAMESPACE = "k8s.io"
 """containerd's namespace of what the CRI sees; unrelated to Kubernetes' namespaces."""

@@ -18,12 +18,12 @@ from pathlib import Path
 import requests
 import yaml
 
-from cluster import shell
-from cluster.build import Binaries, build
-from cluster.certificates import Authority, KeyPair
+from cluster.components.build import Binaries, build
+from cluster.components.certificates import Authority, KeyPair
+from cluster.machine import shell
+from cluster.machine.ports import Ports
+from cluster.machine.processes import Processes, end, is_alive
 from cluster.places import Places, write
-from cluster.ports import Ports
-from cluster.processes import Processes, end, is_alive
 
 SERVICES = "10.231.128.0/17"
 KUBERNETES_SERVICE = "10.231.128.1"

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import shell
 from cluster.errors import CommandFailed, ToolMissing
+from cluster.machine import shell
 from cluster.places import SOURCE, cache_home
 
 COMPONENTS = (

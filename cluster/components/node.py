@@ -9,10 +9,10 @@ from pathlib import Path
 
 import yaml
 
-from cluster import network
-from cluster.containers import CGROUP, Containers, make_cgroup, unmount_below
-from cluster.control_plane import ControlPlane
+from cluster.components.containers import CGROUP, Containers, make_cgroup, unmount_below
+from cluster.components.control_plane import ControlPlane
 from cluster.errors import CommandFailed
+from cluster.machine import network
 from cluster.places import Places, write
 
 NAME = "lundock"

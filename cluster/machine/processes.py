@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import shell
 from cluster.errors import NotReady
+from cluster.machine import shell
 
 OWNER = "LUNDOCK_CLUSTER"
 COMPONENT = "LUNDOCK_CLUSTER_COMPONENT"

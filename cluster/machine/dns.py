@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 
-from cluster import network
-from cluster.control_plane import ControlPlane
+from cluster.components.control_plane import ControlPlane
+from cluster.machine import network
 from cluster.places import write
 
 USER = "lundock:coredns"

@@ -1,0 +1,1 @@
+"""The parts of a Kubernetes of one node: built, certified, started, and its images."""
