@@ -8,15 +8,21 @@ TARGET = [
     "fastapi>=0.115",
     "uvicorn>=0.30",
     "pydantic>=2.8",
+    "pydantic-settings>=2.4",
     "jinja2>=3.1",
     "httpx>=0.27",
     "pyyaml>=6",
+    "urllib3>=2.2",
 ]
 LIO = ["rtslib-fb>=2.2.4"]
-PROVISIONER = ["kubernetes>=31", "pydantic>=2.8", "pyyaml>=6"]
-LIBVIRT = ["kubernetes>=31", "libvirt-python>=9"]
+PROVISIONER = ["kubernetes>=31", "pydantic>=2.8", "pydantic-settings[yaml]>=2.4", "pyyaml>=6", "urllib3>=2.2"]
+LIBVIRT = ["kubernetes>=31", "libvirt-python>=9", "urllib3>=2.2"]
 TRACING = ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-otlp-proto-http>=1.27"]
-CLUSTER = ["cryptography>=43"]  # the embedded Kubernetes of ./demo and the tests (cluster/ itself is not shipped)
+CLUSTER = [
+    "cryptography>=43",
+    "psutil>=6",
+    "tenacity>=9",
+]  # the embedded Kubernetes of ./demo and the tests (cluster/ itself is not shipped)
 DEV = [
     "hypothesis>=6.100",
     "import-linter>=2",
@@ -29,6 +35,7 @@ DEV = [
     "ruff>=0.8",
     "schemathesis>=4",
     "types-PyYAML",
+    "types-psutil",
     "types-requests",
     "lxml>=5",
     "matplotlib>=3.9",
@@ -42,8 +49,9 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["target_image*", "provisioner*", "vm_disks*"]),
+    packages=find_packages(include=["lundock_common*", "target_image*", "provisioner*", "vm_disks*"]),
     package_data={
+        "lundock_common": ["py.typed"],
         "target_image": ["*.yaml", "py.typed", "agent/http/pages/*"],
         "provisioner": ["py.typed"],
         "vm_disks": ["py.typed"],

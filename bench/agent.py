@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from bench.processes import family, started
 from bench.servers import answers, free_ports, wait_until
 from target_image.api.client import TargetClient
-from target_image.api.wire import Chap, Export, ExportSpec, Lun, VolumeSpec
+from target_image.api.requests import Chap, ExportSpec, Lun, VolumeSpec
+from target_image.api.responses import Export
 
 SHARDS = 4
 """As the chart has it."""

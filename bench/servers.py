@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from target_image.api.client import TargetClient, TargetError
-from target_image.api.wire import ExportSpec, Lun, VolumeSpec
+from target_image.api.requests import ExportSpec, Lun, VolumeSpec
 
 DISK_BYTES = 2**30
 READY_TIMEOUT_S = 60

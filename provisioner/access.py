@@ -14,7 +14,7 @@ from provisioner.planning.plan import Secure
 from provisioner.planning.volumes import GENERATION, Identity, SecretName
 from provisioner.settings import ChapSettings
 from provisioner.targets import Target, Targets
-from target_image.api import wire
+from target_image.api import requests, responses
 
 log = structlog.get_logger()
 
@@ -49,7 +49,7 @@ class Keeper:
         """See to this PV's export and Secret at its next turn."""
         self._due.add(pv)
 
-    def credentials(self, request: ClaimRequest) -> tuple[wire.Chap | None, SecretName | None]:
+    def credentials(self, request: ClaimRequest) -> tuple[requests.Chap | None, SecretName | None]:
         """CHAP for a new volume and where its Secret goes; None where its class wants none."""
         parameters = request.storage_class.parameters
         if parameters.chap == "off":
@@ -58,7 +58,7 @@ class Keeper:
         namespace = parameters.chap_secret_namespace or self._settings.secret_namespace or request.claim.namespace
         return chap, volumes.secret_name(request.volume_id, namespace)
 
-    def write_secret(self, name: SecretName, volume_id: str, chap: wire.Chap, claim: ClaimName | None) -> None:
+    def write_secret(self, name: SecretName, volume_id: str, chap: requests.Chap, claim: ClaimName | None) -> None:
         """Make it, or replace what is there: which of the two is found out without reading it."""
         body = volumes.secret(name, volume_id, chap, self._identity, claim)
         path = secrets_path(name.namespace)
@@ -102,7 +102,7 @@ class Keeper:
             secret = f"{volume.secret.namespace}/{volume.secret.name}" if volume.secret else "none"
             self._recorder.normal(_claim(step), "CHAPRotated", message + secret)
 
-    def _rotate(self, step: Secure, target: Target, export: wire.Export, chap: wire.Chap | None) -> None:
+    def _rotate(self, step: Secure, target: Target, export: responses.Export, chap: requests.Chap | None) -> None:
         volume_id = step.volume.volume_id
         if export.sessions and step.wait_for_sessions:
             raise Transient(
@@ -110,7 +110,9 @@ class Keeper:
                 f"the password is replaced when the last of {export.sessions} sessions has ended; stop the VM.",
                 15.0,
             )
-        spec = wire.ExportSpec(iqn=export.iqn, luns=export.luns, access=export.access, chap=chap, owner=export.owner)
+        spec = requests.ExportSpec(
+            iqn=export.iqn, luns=export.luns, access=export.access, chap=chap, owner=export.owner
+        )
         try:
             target.call(f"replace the password of {volume_id}", lambda client: client.change_export(volume_id, spec))
         except Transient as error:
@@ -118,7 +120,7 @@ class Keeper:
                 raise
             raise Transient("CHAPRotationWaiting", error.detail, error.delay_s) from error
 
-    def _export_again(self, step: Secure, target: Target, chap: wire.Chap | None) -> None:
+    def _export_again(self, step: Secure, target: Target, chap: requests.Chap | None) -> None:
         """The sweep took a volume for an orphan while its PV was away, or the target came back from a backup."""
         volume = step.volume
         there = target.call("look for the volume", lambda client: client.get_volume(volume.volume_id))
@@ -137,10 +139,10 @@ class Keeper:
                 "says who may log in, is gone; create the class again.",
             )
         allowed = read_class(storage_class).parameters
-        spec = wire.ExportSpec(
+        spec = requests.ExportSpec(
             iqn=volumes.iqn(self._identity, volume.volume_id),
-            luns=[wire.Lun(lun=volumes.LUN, volume=volume.volume_id, read_only=volume.read_only)],
-            access=wire.Access(initiators=list(allowed.initiators), networks=list(allowed.networks)),
+            luns=[requests.Lun(lun=volumes.LUN, volume=volume.volume_id, read_only=volume.read_only)],
+            access=requests.Access(initiators=list(allowed.initiators), networks=list(allowed.networks)),
             chap=chap,
             owner=there.owner,
         )
@@ -152,7 +154,7 @@ class Keeper:
         message = f"Volume {volume.volume_id} was not exported any more, and is again"
         self._recorder.normal(_claim(step), "ExportRestored", message)
 
-    def _derive(self, volume_id: str, generation: str, *, mutual: bool) -> wire.Chap:
+    def _derive(self, volume_id: str, generation: str, *, mutual: bool) -> requests.Chap:
         if self._master_key is None:
             raise Permanent(
                 "NoMasterKey",

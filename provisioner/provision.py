@@ -26,7 +26,7 @@ from provisioner.planning.volumes import Identity, SecretName
 from provisioner.settings import ImageSettings
 from provisioner.sources import Sources
 from provisioner.targets import DELAYS_S, Target, Targets, code_of
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 from target_image.api.client import ApiProblem, TargetClient
 
 log = structlog.get_logger()
@@ -184,7 +184,7 @@ class Provisioning:
 
     # -- the target's part -------------------------------------------------------------------------------
 
-    def _volume(self, request: ClaimRequest, target: Target, begun: Begun) -> wire.Volume:
+    def _volume(self, request: ClaimRequest, target: Target, begun: Begun) -> responses.Volume:
         spec = volumes.volume_spec(request, self._identity, self._sources.of(request, target))
         what = f"make volume {request.volume_id}"
         try:
@@ -197,10 +197,10 @@ class Provisioning:
             if error.code == "NotReady" and self._take_out_of_the_trash(request, target):
                 raise Transient("Restored", "its volume was in the trash.", 0.1, quiet=True) from error
             raise
-        if volume.phase is wire.Phase.READY:
+        if volume.phase is fields.Phase.READY:
             return volume
         condition = volume.condition
-        if volume.phase in (wire.Phase.PENDING, wire.Phase.WORKING):
+        if volume.phase in (fields.Phase.PENDING, fields.Phase.WORKING):
             self._tell_progress(request, target, volume, begun)
             raise Transient("Working", f"{what}: {volume.bytes_done} bytes done.", self._poll_s, quiet=True)
         code = code_of(condition.code) if condition else f"Volume{volume.phase.capitalize()}"
@@ -245,7 +245,7 @@ class Provisioning:
         target.call("remove the export", lambda client: client.delete_export(volume_id))
         target.call("remove the volume", lambda client: client.delete_volume(volume_id))
 
-    def _tell_progress(self, request: ClaimRequest, target: Target, volume: wire.Volume, begun: Begun) -> None:
+    def _tell_progress(self, request: ClaimRequest, target: Target, volume: responses.Volume, begun: Begun) -> None:
         step = PROGRESS_STEPS * volume.bytes_done // volume.bytes_total if volume.bytes_total else 0
         if step <= begun.progress:
             return
@@ -260,10 +260,10 @@ class Provisioning:
         message = f"Volume {request.volume_id} is being filled {what} on target {target.name}: {share}"
         self._recorder.normal(subject(request.claim), "Provisioning", message)
 
-    def _export(self, request: ClaimRequest, target: Target, chap: wire.Chap | None) -> wire.Export:
+    def _export(self, request: ClaimRequest, target: Target, chap: requests.Chap | None) -> responses.Export:
         spec = volumes.export_spec(request, self._identity, chap)
 
-        def ensure(client: TargetClient) -> wire.Export:
+        def ensure(client: TargetClient) -> responses.Export:
             try:
                 return client.ensure_export(request.volume_id, spec)
             except ApiProblem as problem:
@@ -279,7 +279,12 @@ class Provisioning:
     # -- the cluster's part ------------------------------------------------------------------------------
 
     def _publish(
-        self, request: ClaimRequest, target: Target, export: wire.Export, size_bytes: int, secret: SecretName | None
+        self,
+        request: ClaimRequest,
+        target: Target,
+        export: responses.Export,
+        size_bytes: int,
+        secret: SecretName | None,
     ) -> None:
         pv = volumes.persistent_volume(request, self._identity, target.settings, export, size_bytes, secret)
         try:

@@ -13,7 +13,7 @@ from provisioner.planning.plan import is_ours, our_volume
 from provisioner.planning.volumes import Identity
 from provisioner.settings import ImageSettings
 from provisioner.targets import Target, Targets
-from target_image.api import wire
+from target_image.api import fields, requests
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class Sources:
         self._identity = identity
         self._images = images
 
-    def of(self, request: ClaimRequest, target: Target) -> wire.Source:
+    def of(self, request: ClaimRequest, target: Target) -> requests.Source:
         """As the target takes it. Raises Permanent or Transient."""
         match request.source:
             case CatalogueImage(name):
-                return wire.ImageSource(image=name)
+                return requests.ImageSource(image=name)
             case UrlImage(url, digest):
-                return wire.ImageSource(image=self._registered(target, url, digest))
+                return requests.ImageSource(image=self._registered(target, url, digest))
             case Clone() as clone:
                 origin = self._origin(request, clone)
-                return wire.VolumeSource(volume=origin.volume_id, allow_in_use=clone.allow_in_use)
+                return requests.VolumeSource(volume=origin.volume_id, allow_in_use=clone.allow_in_use)
             case Empty():
-                return wire.EmptySource()
+                return requests.EmptySource()
 
     def clone_target(self, request: ClaimRequest, source: Clone, allowed: list[str]) -> str:
         """Where the clone has to be: a target copies its own volumes only. Raises Permanent or Transient."""
@@ -70,7 +70,7 @@ class Sources:
         if name not in self._targets:
             return None
         volume = self._targets[name].call("look for the copy", lambda client: client.get_volume(request.volume_id))
-        if volume is None or not isinstance(volume.source, wire.VolumeSource):
+        if volume is None or not isinstance(volume.source, requests.VolumeSource):
             return None
         if volume.owner != volumes.owner(self._identity, request.claim):
             return None
@@ -112,8 +112,8 @@ class Sources:
             raise Permanent("ImageUrlNotAllowed", f"{url} is not allowed; allowed are {', '.join(prefixes)}.")
         name = f"url-{hashlib.sha256(f'{url}#{digest}'.encode()).hexdigest()[:40]}"
         path = url.lower().partition("?")[0].removesuffix(".gz").removesuffix(".xz")
-        kinds = {".qcow2": wire.ImageFormat.QCOW2, ".iso": wire.ImageFormat.ISO}
-        form = next((kind for end, kind in kinds.items() if path.endswith(end)), wire.ImageFormat.RAW)
-        spec = wire.ImageSpec(urls=[url], digest=digest, format=form)
+        kinds = {".qcow2": fields.ImageFormat.QCOW2, ".iso": fields.ImageFormat.ISO}
+        form = next((kind for end, kind in kinds.items() if path.endswith(end)), fields.ImageFormat.RAW)
+        spec = requests.ImageSpec(urls=[url], digest=digest, format=form)
         target.call(f"register the image {url}", lambda client: client.put_image(name, spec))
         return name

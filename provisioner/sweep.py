@@ -25,7 +25,7 @@ from provisioner.planning.plan import OurVolume, is_ours, our_volume
 from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings, SweepSettings
 from provisioner.targets import Target, Targets
-from target_image.api import wire
+from target_image.api import fields, responses
 
 log = structlog.get_logger()
 
@@ -43,7 +43,7 @@ class Named:
 class Orphan:
     """A volume of ours that nobody names."""
 
-    volume: wire.Volume
+    volume: responses.Volume
     why: str
     stray: bool = False
     """A second one of a volume whose PV is on another target: its Secret is that one's too."""
@@ -79,7 +79,7 @@ def secret_namespaces(classes: Iterable[dict[str, Any]], settings: Settings) -> 
 
 
 def orphans(
-    found: Sequence[wire.Volume], names: Named, identity: Identity, strays: Mapping[str, str] | None = None
+    found: Sequence[responses.Volume], names: Named, identity: Identity, strays: Mapping[str, str] | None = None
 ) -> list[Orphan]:
     """Volumes of this cluster and release that neither a claim nor a PV names.
 
@@ -131,7 +131,7 @@ def judge(
             )
         elif now - since < grace:
             why = f"an orphan since {since:%Y-%m-%dT%H:%M:%SZ}, and goes to the trash after {grace}"
-        elif orphan.volume.phase is not wire.Phase.READY:
+        elif orphan.volume.phase is not fields.Phase.READY:
             action, why = "delete", f"never finished, and an orphan since {since:%Y-%m-%dT%H:%M:%SZ}"
         else:
             action, why = "trash", f"an orphan since {since:%Y-%m-%dT%H:%M:%SZ}"
@@ -219,7 +219,7 @@ class Sweeper:
                 log.warning("a PV contradicts itself", pv=pv["metadata"]["name"], error=str(error))
         return result
 
-    def _strays(self, target: Target, found: Sequence[wire.Volume], ours: Sequence[OurVolume]) -> dict[str, str]:
+    def _strays(self, target: Target, found: Sequence[responses.Volume], ours: Sequence[OurVolume]) -> dict[str, str]:
         """What was begun here before its claim went to another target, where its volume is: id -> that target."""
         homes = {volume.volume_id: volume.target for volume in ours}
         result = {}
@@ -229,7 +229,7 @@ class Sweeper:
                 there = home.call("look for a volume", lambda client, id=id: client.get_volume(id))  # type: ignore[misc]
             except (Permanent, Transient):
                 continue  # in doubt it is the only one there is
-            if there is not None and there.phase is wire.Phase.READY and there.trashed_at is None:
+            if there is not None and there.phase is fields.Phase.READY and there.trashed_at is None:
                 result[id] = home.name
         return result
 

@@ -19,7 +19,7 @@ from provisioner.planning.placement import candidates
 from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings, master_key
 from provisioner.targets import Target, Targets
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
@@ -232,16 +232,16 @@ def _provisioning(request: ClaimRequest, settings: Settings, identity: Identity)
     chap = request.storage_class.parameters.chap
     namespace = request.storage_class.parameters.chap_secret_namespace or settings.chap.secret_namespace
     secret = volumes.secret_name(request.volume_id, namespace or request.claim.namespace)
-    export = wire.Export(
+    export = responses.Export(
         id=request.volume_id,
         iqn=volumes.iqn(identity, request.volume_id),
         luns=[],
-        access=wire.Access(),
+        access=requests.Access(),
         chap=None,
         owner=None,
         shard=0,
         portals=["0.0.0.0:3260"],
-        phase=wire.Phase.READY,
+        phase=fields.Phase.READY,
     )
     spec = volumes.export_spec(request, identity, None).model_dump(mode="json", exclude={"chap", "owner"})
     return {

@@ -11,7 +11,7 @@ from typing import Any
 from provisioner.planning import quantity
 from provisioner.planning.claims import TARGET, ClaimName, ClaimRequest
 from provisioner.settings import TargetSettings
-from target_image.api import wire
+from target_image.api import requests, responses
 
 Json = dict[str, Any]
 
@@ -49,8 +49,8 @@ def iqn(identity: Identity, volume_id: str) -> str:
     return f"{identity.iqn_prefix}:{volume_id}"
 
 
-def owner(identity: Identity, claim: ClaimName) -> wire.Owner:
-    return wire.Owner(
+def owner(identity: Identity, claim: ClaimName) -> requests.Owner:
+    return requests.Owner(
         cluster=identity.cluster,
         release=identity.release,
         namespace=claim.namespace,
@@ -59,8 +59,8 @@ def owner(identity: Identity, claim: ClaimName) -> wire.Owner:
     )
 
 
-def volume_spec(request: ClaimRequest, identity: Identity, source: wire.Source) -> wire.VolumeSpec:
-    return wire.VolumeSpec(
+def volume_spec(request: ClaimRequest, identity: Identity, source: requests.Source) -> requests.VolumeSpec:
+    return requests.VolumeSpec(
         size_bytes=request.size_bytes,
         source=source,
         owner=owner(identity, request.claim),
@@ -68,18 +68,18 @@ def volume_spec(request: ClaimRequest, identity: Identity, source: wire.Source) 
     )
 
 
-def export_spec(request: ClaimRequest, identity: Identity, chap: wire.Chap | None) -> wire.ExportSpec:
+def export_spec(request: ClaimRequest, identity: Identity, chap: requests.Chap | None) -> requests.ExportSpec:
     parameters = request.storage_class.parameters
-    return wire.ExportSpec(
+    return requests.ExportSpec(
         iqn=iqn(identity, request.volume_id),
-        luns=[wire.Lun(lun=LUN, volume=request.volume_id, read_only=request.read_only)],
-        access=wire.Access(initiators=list(parameters.initiators), networks=list(parameters.networks)),
+        luns=[requests.Lun(lun=LUN, volume=request.volume_id, read_only=request.read_only)],
+        access=requests.Access(initiators=list(parameters.initiators), networks=list(parameters.networks)),
         chap=chap,
         owner=owner(identity, request.claim),
     )
 
 
-def chap(master_key: bytes, volume_id: str, generation: str, *, mutual: bool) -> wire.Chap:
+def chap(master_key: bytes, volume_id: str, generation: str, *, mutual: bool) -> requests.Chap:
     """The credentials of a volume: the same ones whenever they are asked for, and nowhere stored.
 
     Names are the volume's own, since a tgt account is known to the whole daemon; the two passwords differ,
@@ -90,7 +90,7 @@ def chap(master_key: bytes, volume_id: str, generation: str, *, mutual: bool) ->
         text = f"{direction}\n{volume_id}\n{generation}".encode()
         return base64.urlsafe_b64encode(hmac.digest(master_key, text, hashlib.sha256)[:24]).decode()
 
-    return wire.Chap.model_validate(
+    return requests.Chap.model_validate(
         {
             "username": volume_id,
             "password": password("initiator"),
@@ -103,7 +103,7 @@ def secret_name(volume_id: str, namespace: str) -> SecretName:
     return SecretName(namespace, f"{volume_id}-chap")
 
 
-def secret(name: SecretName, volume_id: str, chap: wire.Chap, identity: Identity, claim: ClaimName | None) -> Json:
+def secret(name: SecretName, volume_id: str, chap: requests.Chap, identity: Identity, claim: ClaimName | None) -> Json:
     """The Secret as kubelet and libvirt read it. A claim of the same namespace owns it, and takes it along."""
     data = {"node.session.auth.username": chap.username, "node.session.auth.password": chap.password.get_secret_value()}
     if chap.mutual_username and chap.mutual_password:
@@ -128,7 +128,7 @@ def secret(name: SecretName, volume_id: str, chap: wire.Chap, identity: Identity
     }
 
 
-def portal(target: TargetSettings, override: str, export: wire.Export) -> str:
+def portal(target: TargetSettings, override: str, export: responses.Export) -> str:
     """host:port as initiators dial it, for the shard that serves the export."""
     ports = target.portal_ports
     port = str(ports[export.shard]) if export.shard < len(ports) else export.portals[0].rpartition(":")[2]
@@ -141,7 +141,7 @@ def persistent_volume(
     request: ClaimRequest,
     identity: Identity,
     target: TargetSettings,
-    export: wire.Export,
+    export: responses.Export,
     size_bytes: int,
     secret: SecretName | None,
 ) -> Json:

@@ -35,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from target_image.api import wire
+from target_image.api import responses
 
 
 class AgentError(Exception):
@@ -47,7 +47,7 @@ class AgentError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(
-        self, detail: str, *, sessions: Sequence[wire.Session] = (), retry_after_s: float | None = None
+        self, detail: str, *, sessions: Sequence[responses.Session] = (), retry_after_s: float | None = None
     ) -> None:
         super().__init__(detail)
         self.detail = detail

@@ -20,7 +20,7 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
-from target_image.api import wire
+from target_image.api import problems, requests, responses
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -34,7 +34,7 @@ class TargetError(Exception):
 class ApiProblem(TargetError):
     """The agent refused; `code` is stable (target_image/agent/errors.py lists them)."""
 
-    def __init__(self, problem: wire.Problem, retry_after_s: float | None = None) -> None:
+    def __init__(self, problem: problems.Problem, retry_after_s: float | None = None) -> None:
         super().__init__(f"{problem.detail} ({problem.code})")
         self.problem = problem
         self.code = problem.code
@@ -99,60 +99,60 @@ class TargetClient:
 
     # -- volumes ---------------------------------------------------------------------------------------
 
-    def ensure_volume(self, id: str, spec: wire.VolumeSpec) -> wire.Volume:
+    def ensure_volume(self, id: str, spec: requests.VolumeSpec) -> responses.Volume:
         """Make the volume, or find it made. Its `phase` says whether it is ready yet; poll with get_volume."""
-        return self._call("PUT", f"/v1/volumes/{quote(id)}", wire.Volume, body=spec)
+        return self._call("PUT", f"/v1/volumes/{quote(id)}", responses.Volume, body=spec)
 
-    def grow_volume(self, id: str, size_bytes: int) -> wire.Volume:
+    def grow_volume(self, id: str, size_bytes: int) -> responses.Volume:
         """Make the volume at least this large. 409 `in-use` while sessions live where grow is `detached`."""
         path = f"/v1/volumes/{quote(id)}"
         response = self._send("GET", path)
-        volume = self._read("GET", path, response, wire.Volume)
-        spec = wire.VolumeSpec(size_bytes=size_bytes, source=volume.source, owner=volume.owner, thin=volume.thin)
-        return self._call("PUT", path, wire.Volume, body=spec, headers={"If-Match": response.headers["ETag"]})
+        volume = self._read("GET", path, response, responses.Volume)
+        spec = requests.VolumeSpec(size_bytes=size_bytes, source=volume.source, owner=volume.owner, thin=volume.thin)
+        return self._call("PUT", path, responses.Volume, body=spec, headers={"If-Match": response.headers["ETag"]})
 
-    def get_volume(self, id: str) -> wire.Volume | None:
+    def get_volume(self, id: str) -> responses.Volume | None:
         """The volume, or None."""
-        return self._get_or_none(f"/v1/volumes/{quote(id)}", wire.Volume)
+        return self._get_or_none(f"/v1/volumes/{quote(id)}", responses.Volume)
 
-    def list_volumes(self) -> list[wire.Volume]:
-        return self._call("GET", "/v1/volumes", wire.VolumeList).items
+    def list_volumes(self) -> list[responses.Volume]:
+        return self._call("GET", "/v1/volumes", responses.VolumeList).items
 
     def delete_volume(self, id: str) -> None:
         """Delete the volume and its data. Not there is success; 409 `volume-exported` while exported."""
         self._send("DELETE", f"/v1/volumes/{quote(id)}")
 
-    def trash_volume(self, id: str) -> wire.Volume:
+    def trash_volume(self, id: str) -> responses.Volume:
         """Put the volume aside, data kept: it cannot be exported until restore_volume."""
-        return self._call("PUT", f"/v1/volumes/{quote(id)}/trash", wire.Volume)
+        return self._call("PUT", f"/v1/volumes/{quote(id)}/trash", responses.Volume)
 
-    def restore_volume(self, id: str) -> wire.Volume:
+    def restore_volume(self, id: str) -> responses.Volume:
         """Take the volume out of the trash."""
-        return self._call("DELETE", f"/v1/volumes/{quote(id)}/trash", wire.Volume)
+        return self._call("DELETE", f"/v1/volumes/{quote(id)}/trash", responses.Volume)
 
     # -- exports ---------------------------------------------------------------------------------------
 
-    def ensure_export(self, id: str, spec: wire.ExportSpec) -> wire.Export:
+    def ensure_export(self, id: str, spec: requests.ExportSpec) -> responses.Export:
         """Make the export, or find it made. 428 `precondition-required` where it exists with other access or CHAP."""
-        return self._call("PUT", f"/v1/exports/{quote(id)}", wire.Export, body=spec)
+        return self._call("PUT", f"/v1/exports/{quote(id)}", responses.Export, body=spec)
 
-    def change_export(self, id: str, spec: wire.ExportSpec, *, force: bool = False) -> wire.Export:
+    def change_export(self, id: str, spec: requests.ExportSpec, *, force: bool = False) -> responses.Export:
         """Give an export that exists other LUNs, access or CHAP. `force` ends live sessions first."""
         etag = self._send("GET", f"/v1/exports/{quote(id)}").headers["ETag"]
         return self._call(
             "PUT",
             f"/v1/exports/{quote(id)}{_force(force)}",
-            wire.Export,
+            responses.Export,
             body=spec,
             headers={"If-Match": etag},
         )
 
-    def get_export(self, id: str) -> wire.Export | None:
+    def get_export(self, id: str) -> responses.Export | None:
         """The export, or None."""
-        return self._get_or_none(f"/v1/exports/{quote(id)}", wire.Export)
+        return self._get_or_none(f"/v1/exports/{quote(id)}", responses.Export)
 
-    def list_exports(self) -> list[wire.Export]:
-        return self._call("GET", "/v1/exports", wire.ExportList).items
+    def list_exports(self) -> list[responses.Export]:
+        return self._call("GET", "/v1/exports", responses.ExportList).items
 
     def delete_export(self, id: str, *, force: bool = False) -> None:
         """Stop serving. Not there is success; 409 `in-use` with the sessions, which `force` ends first."""
@@ -160,35 +160,35 @@ class TargetClient:
 
     # -- images ----------------------------------------------------------------------------------------
 
-    def put_image(self, name: str, spec: wire.ImageSpec) -> wire.Image:
+    def put_image(self, name: str, spec: requests.ImageSpec) -> responses.Image:
         """Register an image and begin to fetch it; its `phase` and `bytes_done` tell the progress."""
-        return self._call("PUT", f"/v1/images/{quote(name)}", wire.Image, body=spec)
+        return self._call("PUT", f"/v1/images/{quote(name)}", responses.Image, body=spec)
 
-    def get_image(self, name: str) -> wire.Image | None:
+    def get_image(self, name: str) -> responses.Image | None:
         """The image, or None."""
-        return self._get_or_none(f"/v1/images/{quote(name)}", wire.Image)
+        return self._get_or_none(f"/v1/images/{quote(name)}", responses.Image)
 
-    def list_images(self) -> list[wire.Image]:
-        return self._call("GET", "/v1/images", wire.ImageList).items
+    def list_images(self) -> list[responses.Image]:
+        return self._call("GET", "/v1/images", responses.ImageList).items
 
     def delete_image(self, name: str) -> None:
         self._send("DELETE", f"/v1/images/{quote(name)}")
 
     # -- sessions and the target itself ----------------------------------------------------------------
 
-    def sessions(self) -> list[wire.Session]:
+    def sessions(self) -> list[responses.Session]:
         """Every live session of this target."""
-        return self._call("GET", "/v1/sessions", wire.SessionList).items
+        return self._call("GET", "/v1/sessions", responses.SessionList).items
 
     def end_session(self, export: str, session: int) -> None:
         """End one session; gone already is success. An initiator that may log in will come back."""
         self._send("DELETE", f"/v1/sessions/{quote(export)}/{session}")
 
-    def capabilities(self) -> wire.Capabilities:
-        return self._call("GET", "/v1/capabilities", wire.Capabilities)
+    def capabilities(self) -> responses.Capabilities:
+        return self._call("GET", "/v1/capabilities", responses.Capabilities)
 
-    def capacity(self) -> wire.Capacity:
-        return self._call("GET", "/v1/capacity", wire.Capacity)
+    def capacity(self) -> responses.Capacity:
+        return self._call("GET", "/v1/capacity", responses.Capacity)
 
     # -- how ---------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ def _force(force: bool) -> str:
 def _reveal(model: BaseModel) -> bytes:
     """The model as JSON with its passwords in clear: this is the one place that sends them."""
     content = model.model_dump(mode="json")
-    if isinstance(model, wire.ExportSpec) and model.chap is not None:
+    if isinstance(model, requests.ExportSpec) and model.chap is not None:
         content["chap"]["password"] = model.chap.password.get_secret_value()
         if model.chap.mutual_password is not None:
             content["chap"]["mutual_password"] = model.chap.mutual_password.get_secret_value()
@@ -259,9 +259,9 @@ def _reveal(model: BaseModel) -> bytes:
 
 def _problem(method: str, url: str, response: urllib3.BaseHTTPResponse) -> ApiProblem:
     try:
-        problem = wire.Problem.model_validate_json(response.data)
+        problem = problems.Problem.model_validate_json(response.data)
     except ValidationError:
-        problem = wire.Problem(
+        problem = problems.Problem(
             type="about:blank",
             title=response.reason or "",
             status=response.status,

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from target_image.api import wire
+from target_image.api import fields, requests
 from target_image.api.client import TargetClient, TargetError
 from target_image.cli import output
 from target_image.cli.sizes import Size
@@ -75,14 +75,14 @@ def create_volume(
     """Make a volume: empty, from an image or from another volume. Repeating it is harmless."""
     if image and origin:
         raise click.UsageError("give --image or --from, not both")
-    source: wire.Source = wire.EmptySource()
+    source: requests.Source = requests.EmptySource()
     if image:
-        source = wire.ImageSource(image=image)
+        source = requests.ImageSource(image=image)
     elif origin:
-        source = wire.VolumeSource(volume=origin, allow_in_use=allow_in_use)
+        source = requests.VolumeSource(volume=origin, allow_in_use=allow_in_use)
     with _client(context) as client:
         output.show_one(
-            client.ensure_volume(id, wire.VolumeSpec(size_bytes=size_bytes, source=source, thin=thin)), form
+            client.ensure_volume(id, requests.VolumeSpec(size_bytes=size_bytes, source=source, thin=thin)), form
         )
 
 
@@ -190,7 +190,7 @@ def create_export(
     }
     if chap_user:
         content["chap"] = {"username": chap_user, "password": chap_password_file.read().strip()}
-    spec = output.parsed(wire.ExportSpec, content)
+    spec = output.parsed(requests.ExportSpec, content)
     with _client(context) as client:
         done = client.change_export(id, spec, force=force) if change else client.ensure_export(id, spec)
         output.show_one(done, form)
@@ -225,14 +225,14 @@ def list_images(context: click.Context, form: output.Form) -> None:
 @click.argument("name")
 @click.option("--image-url", "urls", multiple=True, required=True, help="Where it is; give several for mirrors.")
 @click.option("--digest", required=True, help="sha256:… or sha512:… of the bytes at the URL.")
-@click.option("--format", "kind", type=click.Choice([kind.value for kind in wire.ImageFormat]), default="raw")
+@click.option("--format", "kind", type=click.Choice([kind.value for kind in fields.ImageFormat]), default="raw")
 @output_option
 @click.pass_context
 def add_image(
     context: click.Context, name: str, urls: tuple[str, ...], digest: str, kind: str, form: output.Form
 ) -> None:
     """Register an image and begin to fetch it."""
-    spec = output.parsed(wire.ImageSpec, {"urls": list(urls), "digest": digest, "format": kind})
+    spec = output.parsed(requests.ImageSpec, {"urls": list(urls), "digest": digest, "format": kind})
     with _client(context) as client:
         output.show_one(client.put_image(name, spec), form)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from rich.console import Console
 from rich.table import Table
 
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 
 Form = Literal["table", "json", "yaml"]
 WIDE = 2000
@@ -103,19 +103,19 @@ def _attribute(name: str) -> Callable[[Any], str]:
 
 
 def _phase(model: Any) -> str:
-    if model.phase is wire.Phase.WORKING and model.bytes_total:
+    if model.phase is fields.Phase.WORKING and model.bytes_total:
         return f"{model.phase} {100 * model.bytes_done // model.bytes_total}%"
     return f"{model.phase}: {model.condition.code}" if model.condition else str(model.phase)
 
 
-def _source(volume: wire.Volume) -> str:
-    if isinstance(volume.source, wire.ImageSource):
+def _source(volume: responses.Volume) -> str:
+    if isinstance(volume.source, requests.ImageSource):
         return f"image {volume.source.image}"
-    return f"volume {volume.source.volume}" if isinstance(volume.source, wire.VolumeSource) else "-"
+    return f"volume {volume.source.volume}" if isinstance(volume.source, requests.VolumeSource) else "-"
 
 
 _COLUMNS: dict[type[BaseModel], Columns] = {
-    wire.Volume: {
+    responses.Volume: {
         "id": lambda volume: volume.id,
         "size": lambda volume: size(volume.size_bytes),
         "used": lambda volume: size(volume.allocated_bytes),
@@ -123,7 +123,7 @@ _COLUMNS: dict[type[BaseModel], Columns] = {
         "exports": lambda volume: ", ".join(volume.exports) or "-",
         "phase": _phase,
     },
-    wire.Export: {
+    responses.Export: {
         "id": lambda export: export.id,
         "iqn": lambda export: export.iqn,
         "portals": lambda export: ", ".join(export.portals),
@@ -134,14 +134,14 @@ _COLUMNS: dict[type[BaseModel], Columns] = {
         "sessions": lambda export: str(export.sessions),
         "phase": lambda export: f"{export.phase}: {export.condition.code}" if export.condition else str(export.phase),
     },
-    wire.Image: {
+    responses.Image: {
         "name": lambda image: image.name,
         "phase": _phase,
         "size": lambda image: size(image.virtual_size_bytes) if image.virtual_size_bytes else "-",
         "stand-in": lambda image: "yes" if image.stand_in else "-",
         "licence": lambda image: (image.spec.licence if image.spec else "") or "-",
     },
-    wire.Session: {
+    responses.Session: {
         "export": lambda session: session.export,
         "session": lambda session: str(session.session),
         "initiator": lambda session: session.initiator,

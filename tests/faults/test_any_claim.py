@@ -11,7 +11,7 @@ from provisioner.errors import Permanent
 from provisioner.planning import plan, volumes
 from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName
 from provisioner.planning.parameters import KNOWN
-from target_image.api import wire
+from target_image.api import requests
 
 IDENTITY = volumes.Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")
 NAME = ClaimName("ns", "disk", "u-1")
@@ -94,5 +94,5 @@ def test_any_claim_of_any_class(claim: dict[str, Any], storage_class: dict[str, 
         return
     event(type(step).__name__)
     if isinstance(step, plan.Provision):
-        volumes.volume_spec(step.request, IDENTITY, wire.EmptySource())
+        volumes.volume_spec(step.request, IDENTITY, requests.EmptySource())
         volumes.export_spec(step.request, IDENTITY, None)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from target_image.api.wire import Phase, VolumeSpec
+from target_image.api.fields import Phase
+from target_image.api.requests import VolumeSpec
 from tests.faults.test_storage import MIB, export, is_ready
 from tests.faults.tools.disks import BLOCK_BYTES, Written, read_file
 from tests.provisioner.stage import TargetProcess

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.components import images
 from target_image.api.client import TargetClient, TargetError
-from target_image.api.wire import ExportSpec, Lun, VolumeSpec
+from target_image.api.requests import ExportSpec, Lun, VolumeSpec
 from tests.capabilities import need
 from tests.faults.tools.disks import Disk, Written
 from tests.ports import free_ports

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from target_image.api.wire import VolumeSpec
+from target_image.api.requests import VolumeSpec
 from tests.faults.test_storage import MIB, export
 from tests.faults.tools.disks import Written
 from tests.provisioner.stage import TargetProcess

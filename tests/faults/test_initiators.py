@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from target_image.api.wire import Chap, ExportSpec, Lun, VolumeSpec
+from target_image.api.requests import Chap, ExportSpec, Lun, VolumeSpec
 from tests.faults.tools.disks import Disk, Written
 from tests.provisioner.stage import TargetProcess
 from tests.waiting import eventually

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from target_image.api.client import ApiProblem
-from target_image.api.wire import ExportSpec, Lun, VolumeSpec
+from target_image.api.requests import ExportSpec, Lun, VolumeSpec
 from tests.capabilities import need
 from tests.faults.tools.disks import Disk, Written
 from tests.file_systems import BTRFS, mounted

@@ -11,7 +11,8 @@ import pytest
 
 from cluster.components.control_plane import ControlPlane
 from target_image.api.client import TargetError
-from target_image.api.wire import Phase, VolumeSpec
+from target_image.api.fields import Phase
+from target_image.api.requests import VolumeSpec
 from tests.capabilities import need
 from tests.faults.conftest import SWEEP
 from tests.faults.test_storage import MIB, export, is_ready, run, target_on

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from target_image.api import wire
+from target_image.api import requests
 from tests.guest.initiator import IscsiVolume, attach, detach, discover, format_and_mount, own_address
 from tests.guest.machine import GuestError, Machine
 from tests.target_image.agent import Agent
@@ -16,7 +16,7 @@ from tests.target_image.conftest import MakeAgent, export_spec, make_agent, volu
 
 pytestmark = [pytest.mark.guest, pytest.mark.integration]
 
-CHAP = wire.Chap(
+CHAP = requests.Chap(
     username="node-test",
     password=SecretStr("twelve-letters"),
     mutual_username="node-test-in",

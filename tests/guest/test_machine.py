@@ -31,4 +31,4 @@ def test_the_kernel_has_target_and_initiator(guest: Machine) -> None:
 
 
 def test_our_source_and_its_libraries_are_there(guest: Machine) -> None:
-    guest.run("python3 -c 'import fastapi, rtslib_fb, target_image.api.wire'")
+    guest.run("python3 -c 'import fastapi, rtslib_fb, target_image.api.requests'")

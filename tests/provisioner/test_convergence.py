@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from provisioner import errors
 from provisioner.planning.claims import name_of
 from provisioner.reconcile import Key, VolumeName
-from target_image.api import wire
+from target_image.api import requests
 from target_image.api.client import OutcomeUnknown
 from tests.provisioner.twins import Killed
 from tests.provisioner.world import World
@@ -41,9 +41,9 @@ class Cluster(RuleBasedStateMachine):
         self.world.make_class("delete")
         self.world.make_class("retain", "Retain")
         self.world.make_class("no-chap", parameters={"chap": "off", "target": "t1"})
-        foreign = wire.Owner(cluster="another", release="ns/lundock", claim_uid="uid-1")
-        self.world.agents["t0"]._ensure_volume("pvc-theirs", wire.VolumeSpec(size_bytes=1, owner=foreign))
-        self.world.agents["t0"]._ensure_volume("by-hand", wire.VolumeSpec(size_bytes=1))
+        foreign = requests.Owner(cluster="another", release="ns/lundock", claim_uid="uid-1")
+        self.world.agents["t0"]._ensure_volume("pvc-theirs", requests.VolumeSpec(size_bytes=1, owner=foreign))
+        self.world.agents["t0"]._ensure_volume("by-hand", requests.VolumeSpec(size_bytes=1))
         self.world.refresh()
 
     # -- what people and the cluster do ------------------------------------------------------------------

@@ -8,7 +8,7 @@ from provisioner.errors import OutcomeUnknown
 from provisioner.planning.claims import TARGET, ClaimName
 from provisioner.planning.plan import Ignore
 from provisioner.reconcile import Again, Done
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 from target_image.api.client import Unreachable
 from tests.provisioner.world import World
 
@@ -77,7 +77,7 @@ def test_an_old_copy_of_a_claim_is_asked_for_again_with_back_off(world: World) -
 
 def test_nothing_is_remembered_of_a_claim_that_went_though_its_pv_had_come(world: World) -> None:
     claim, on = begin(world, "a")
-    ready = {"phase": wire.Phase.READY}
+    ready = {"phase": fields.Phase.READY}
     agent, name = world.agents[on], f"pvc-{claim.uid}"
     agent.volumes[name] = agent.volumes[name].model_copy(update=ready)
     world.refresh()
@@ -115,7 +115,7 @@ def test_what_was_begun_with_another_source_is_begun_again(world: World) -> None
     assert isinstance(world.reconcile(claim), Again)
     assert world.reconcile(claim) == Done()
     (volume,) = [volume for agent in world.agents.values() for volume in agent.volumes.values()]
-    assert volume.source == wire.EmptySource()
+    assert volume.source == requests.EmptySource()
 
 
 def begin(world: World, name: str, class_name: str = "delete", **claim: object) -> tuple[ClaimName, str]:
@@ -161,7 +161,7 @@ def test_a_volume_in_the_trash_is_taken_out_for_its_claim(world: World) -> None:
     """A cluster that was restored twice: the sweep had not seen the claim in between."""
     claim, on = begin(world, "a")
     agent, volume_id = world.agents[on], f"pvc-{claim.uid}"
-    agent.volumes[volume_id] = agent.volumes[volume_id].model_copy(update={"phase": wire.Phase.READY})
+    agent.volumes[volume_id] = agent.volumes[volume_id].model_copy(update={"phase": fields.Phase.READY})
     agent.trash_volume(volume_id)
     world.start()
     assert isinstance(world.reconcile(claim), Again)
@@ -185,7 +185,7 @@ def test_a_long_import_shows_its_progress(world: World) -> None:
         world.reconcile(claim)
     said = [message.rpartition(": ")[2] for _, reason, message in world.recorder.said if reason == "Provisioning"]
     assert said == ["begun", "25%", "75%"]
-    agent.volumes[volume_id] = agent.volumes[volume_id].model_copy(update={"phase": wire.Phase.READY})
+    agent.volumes[volume_id] = agent.volumes[volume_id].model_copy(update={"phase": fields.Phase.READY})
     assert world.reconcile(claim) == Done()
 
 
@@ -195,8 +195,8 @@ def test_a_url_needs_the_class_and_the_configuration(world: World) -> None:
     name = world.provision("a", "urls", notes=notes)
     agent = next(agent for agent in world.agents.values() if name in agent.volumes)
     (image,) = [spec for spec in agent.images.values() if spec is not None]
-    assert image == wire.ImageSpec(
-        urls=["https://images.example.com/x.qcow2.xz"], digest=DIGEST, format=wire.ImageFormat.QCOW2
+    assert image == requests.ImageSpec(
+        urls=["https://images.example.com/x.qcow2.xz"], digest=DIGEST, format=fields.ImageFormat.QCOW2
     )
 
 
@@ -207,7 +207,7 @@ class TestClones:
         world.agents["t0" if on == "t1" else "t1"].room_bytes = 2**50
         source = {"kind": "PersistentVolumeClaim", "name": "golden"}
         clone = world.provision("clone", dataSource=source)
-        assert world.agents[on].volumes[clone].source == wire.VolumeSource(volume=golden)
+        assert world.agents[on].volumes[clone].source == requests.VolumeSource(volume=golden)
 
     def test_it_waits_for_its_source(self, world: World) -> None:
         claim = world.make_claim("clone", "delete", dataSource={"kind": "PersistentVolumeClaim", "name": "golden"})
@@ -231,7 +231,7 @@ class TestClones:
         else:
             world.api._patch(f"/api/v1/persistentvolumes/{golden}", {"spec": {"capacity": {"storage": "5Gi"}}})
         on = next(agent for agent in world.agents.values() if f"pvc-{claim.uid}" in agent.volumes)
-        ready = {"phase": wire.Phase.READY}
+        ready = {"phase": fields.Phase.READY}
         on.volumes[f"pvc-{claim.uid}"] = on.volumes[f"pvc-{claim.uid}"].model_copy(update=ready)
         world.start()
         assert world.reconcile(claim) == Done()
@@ -243,7 +243,7 @@ class TestClones:
         source = {"kind": "PersistentVolumeClaim", "name": "golden"}
         clone = world.provision("clone", "other", size="5Gi", dataSource=source)
         on = next(agent for agent in world.agents.values() if clone in agent.volumes)
-        assert on.volumes[clone].source == wire.VolumeSource(volume=golden)
+        assert on.volumes[clone].source == requests.VolumeSource(volume=golden)
         assert on.volumes[clone].size_bytes == 5 * 2**30
 
     @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_wait_for_first_consumer(world: World) -> None:
 
 
 def test_a_target_that_is_down_takes_only_its_own_claims(world: World) -> None:
-    def fails(*_: object) -> wire.Volume:
+    def fails(*_: object) -> responses.Volume:
         raise Unreachable("refused")
 
     world.agents["t0"].ensure_volume = fails  # type: ignore[method-assign]

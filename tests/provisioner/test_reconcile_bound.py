@@ -9,7 +9,7 @@ import pytest
 from provisioner.errors import Refused
 from provisioner.planning.claims import name_of
 from provisioner.reconcile import Again, Done, VolumeName
-from target_image.api import wire
+from target_image.api import responses
 from tests.provisioner.agent_twin import problem
 from tests.provisioner.world import World
 
@@ -121,7 +121,7 @@ class TestRotation:
         """Another claim's volume is not asked for its sessions first: there the target itself says no."""
         name = world.provision("a")
 
-        def refuses(*_: object) -> wire.Export:
+        def refuses(*_: object) -> responses.Export:
             raise problem(code, 409, retryable=True)
 
         for agent in world.agents.values():

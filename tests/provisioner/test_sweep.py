@@ -10,7 +10,7 @@ from provisioner import errors, sweep
 from provisioner.planning.volumes import Identity
 from provisioner.settings import SweepSettings
 from provisioner.sweep import Named, Orphan
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 from target_image.api.client import Unreachable
 from tests.provisioner.world import World
 
@@ -21,14 +21,14 @@ REMOVE = SweepSettings(mode="remove", grace_seconds=3600, max_fraction=0.1)
 
 
 def volume(
-    id: str, trashed_at: datetime | None = None, phase: wire.Phase = wire.Phase.READY, **owner: str
-) -> wire.Volume:
-    return wire.Volume(
+    id: str, trashed_at: datetime | None = None, phase: fields.Phase = fields.Phase.READY, **owner: str
+) -> responses.Volume:
+    return responses.Volume(
         id=id,
         size_bytes=1,
         allocated_bytes=0,
-        source=wire.EmptySource(),
-        owner=wire.Owner(**{"cluster": "cluster", "release": "ns/lundock", "claim_uid": id[4:], **owner}),
+        source=requests.EmptySource(),
+        owner=requests.Owner(**{"cluster": "cluster", "release": "ns/lundock", "claim_uid": id[4:], **owner}),
         thin=True,
         phase=phase,
         created_at=NOW - 100 * HOUR,
@@ -67,7 +67,7 @@ def test_what_is_not_ours_is_no_orphan(theirs: dict[str, str]) -> None:
     assert sweep.orphans([by_hand], nobody, IDENTITY) == []
 
 
-def judge(orphans: list[wire.Volume], total: int, since: timedelta, settings: SweepSettings = REMOVE) -> list[str]:
+def judge(orphans: list[responses.Volume], total: int, since: timedelta, settings: SweepSettings = REMOVE) -> list[str]:
     found = [Orphan(item, "gone") for item in orphans]
     steps = sweep.judge(found, total, {item.id: NOW - since for item in orphans}, NOW, settings)
     return [step.action for step in steps]
@@ -78,14 +78,14 @@ def judge(orphans: list[wire.Volume], total: int, since: timedelta, settings: Sw
     [
         (volume("pvc-a"), HOUR / 2, "keep"),
         (volume("pvc-a"), HOUR, "trash"),
-        (volume("pvc-a", phase=wire.Phase.FAILED), HOUR, "delete"),
-        (volume("pvc-a", phase=wire.Phase.WORKING), HOUR / 2, "keep"),
+        (volume("pvc-a", phase=fields.Phase.FAILED), HOUR, "delete"),
+        (volume("pvc-a", phase=fields.Phase.WORKING), HOUR / 2, "keep"),
         (volume("pvc-a", trashed_at=NOW - HOUR / 2), HOUR * 2, "keep"),
         (volume("pvc-a", trashed_at=NOW - HOUR), HOUR * 2, "delete"),
         (volume("pvc-a", trashed_at=NOW - HOUR * 9), HOUR / 2, "keep"),
     ],
 )
-def test_one_orphan(orphan: wire.Volume, since: timedelta, action: str) -> None:
+def test_one_orphan(orphan: responses.Volume, since: timedelta, action: str) -> None:
     assert judge([orphan], 100, since) == [action]
 
 

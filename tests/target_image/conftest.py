@@ -9,7 +9,7 @@ import pytest
 
 from target_image.agent.service.agent import Service
 from target_image.agent.settings import MIB, Settings
-from target_image.api import wire
+from target_image.api import requests
 from target_image.api.client import TargetClient
 from tests.capabilities import need
 from tests.ports import free_ports
@@ -99,9 +99,9 @@ def make_service(settings: Settings) -> Iterator[MakeService]:
         services[-1].stop()
 
 
-def volume_spec(size_mib: int = 16, source: wire.Source | None = None) -> wire.VolumeSpec:
-    return wire.VolumeSpec(size_bytes=size_mib * MIB, source=source or wire.EmptySource())
+def volume_spec(size_mib: int = 16, source: requests.Source | None = None) -> requests.VolumeSpec:
+    return requests.VolumeSpec(size_bytes=size_mib * MIB, source=source or requests.EmptySource())
 
 
-def export_spec(volume: str, **more: object) -> wire.ExportSpec:
-    return wire.ExportSpec.model_validate({"luns": [{"lun": 1, "volume": volume}], **more})
+def export_spec(volume: str, **more: object) -> requests.ExportSpec:
+    return requests.ExportSpec.model_validate({"luns": [{"lun": 1, "volume": volume}], **more})

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from target_image.api import wire
+from target_image.api import fields
+from target_image.api.requests import ImageSpec
 
 
 @dataclass
@@ -46,10 +47,10 @@ class ImageServer:
         self.files[path] = File(body, **how)  # type: ignore[arg-type]
         return self.url(path)
 
-    def spec(self, path: str, body: bytes, format: str = "raw", **how: object) -> wire.ImageSpec:
+    def spec(self, path: str, body: bytes, format: str = "raw", **how: object) -> ImageSpec:
         """Serve this, as an image of this format."""
         digest = "sha256:" + hashlib.sha256(body).hexdigest()
-        return wire.ImageSpec(urls=[self.add(path, body, **how)], digest=digest, format=wire.ImageFormat(format))
+        return ImageSpec(urls=[self.add(path, body, **how)], digest=digest, format=fields.ImageFormat(format))
 
 
 @contextmanager

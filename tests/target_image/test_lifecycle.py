@@ -19,7 +19,7 @@ from target_image.agent.engines.tgt.ipc import Mode, Op, Request
 from target_image.agent.service.agent import Service
 from target_image.agent.settings import Settings
 from target_image.agent.state.rows import ExportRecord
-from target_image.api import wire
+from target_image.api import fields
 from target_image.api.client import ApiProblem
 from tests.capabilities import need
 from tests.target_image import initiator
@@ -66,7 +66,7 @@ def test_a_killed_tgtd_is_started_again_with_everything(agent: Agent) -> None:
         [pid] = agent.tgtd_pids()
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: agent.tgtd_pids() not in ([pid], []) and agent.ready(), "another tgtd serves")
-        assert [export.phase for export in client.list_exports()] == [wire.Phase.READY] * 2
+        assert [export.phase for export in client.list_exports()] == [fields.Phase.READY] * 2
     for id in ("one", "two"):
         assert initiator.can_log_in(agent.login(id, id, PASSWORD))
         assert not initiator.can_log_in(agent.login(id))

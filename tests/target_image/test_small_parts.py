@@ -17,7 +17,7 @@ from target_image.agent.service.capacity import measure, spare
 from target_image.agent.service.locks import Locks
 from target_image.agent.settings import GIB, Settings, field_help
 from target_image.agent.stores import Space
-from target_image.api import wire
+from target_image.api import responses
 from target_image.cli import sizes
 from target_image.cli.main import main
 
@@ -98,7 +98,7 @@ def test_blocks_that_clones_share_do_not_make_the_disk_larger() -> None:
 def test_what_is_spare_can_be_written_and_every_promise_kept(
     free: int, allocated: int, promised: int, ratio: float
 ) -> None:
-    def found(written: int) -> wire.Capacity:
+    def found(written: int) -> responses.Capacity:
         return measure(
             Space(free + allocated, free - written),
             promised_bytes=promised,

@@ -14,7 +14,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$directory" "$work/app" "$work/plugin"
 
-cp -R "$root/setup.py" "$root/pyproject.toml" "$root/README.md" "$root/LICENSE" "$root/vm_disks" "$work"
+cp -R "$root/setup.py" "$root/pyproject.toml" "$root/README.md" "$root/LICENSE" "$root/lundock_common" "$root/vm_disks" "$work"
 python3 -m pip install --quiet --target "$work/app" "kubernetes>=31" "click>=8.1" "pyyaml>=6"
 # As a package, not as files: --version reads its metadata.
 python3 -m pip install --quiet --upgrade --target "$work/app" --no-deps "$work"

@@ -24,7 +24,7 @@ from target_image.agent.demo.usage import Portal
 from target_image.agent.errors import SettingsError
 from target_image.agent.images import catalogue, qcow2
 from target_image.agent.images.library import DEMO
-from target_image.api import wire
+from target_image.api import fields, requests
 
 DEFAULT_IQN = "iqn.2017-01.io.kubevirt:sn.42"
 DEFAULT_IMAGES = "alpine cirros"
@@ -61,9 +61,9 @@ class PlannedLun:
 class Plan:
     iqn: str
     luns: tuple[PlannedLun, ...]
-    chap: wire.Chap | None
+    chap: requests.Chap | None
     portal: Portal | None
-    added_images: Mapping[str, wire.ImageSpec]
+    added_images: Mapping[str, requests.ImageSpec]
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -107,10 +107,10 @@ def _words(text: str) -> list[str]:
 
 def _images(
     text: str, known: Mapping[str, catalogue.Entry], warnings: list[str]
-) -> tuple[list[tuple[str, str]], dict[str, wire.ImageSpec]]:
+) -> tuple[list[tuple[str, str]], dict[str, requests.ImageSpec]]:
     """(name of the LUN, name of the image) of each, and the images that are new."""
     chosen: list[tuple[str, str]] = []
-    added: dict[str, wire.ImageSpec] = {}
+    added: dict[str, requests.ImageSpec] = {}
     for word in _words(text):
         if "://" in word:
             spec = catalogue.from_url(word)
@@ -136,7 +136,7 @@ def _images(
 
 def _iqn(text: str) -> str:
     try:
-        return TypeAdapter(wire.Iqn).validate_python(text)
+        return TypeAdapter(fields.Iqn).validate_python(text)
     except ValidationError as error:
         raise SettingsError(
             f"IQN={text!r} is no iSCSI name: write it like {DEFAULT_IQN} (letters, digits, dots, hyphens and colons)"
@@ -150,7 +150,7 @@ def _portal(text: str) -> Portal:
         raise SettingsError(f"PORTAL={text!r}: give host or host:port, an IPv6 address in brackets") from error
 
 
-def _chap(environ: Mapping[str, str], warnings: list[str]) -> wire.Chap | None:
+def _chap(environ: Mapping[str, str], warnings: list[str]) -> requests.Chap | None:
     username, password = environ.get("USERNAME", ""), environ.get("PASSWORD", "")
     file = environ.get("PASSWORD_FILE")
     if file:
@@ -163,7 +163,7 @@ def _chap(environ: Mapping[str, str], warnings: list[str]) -> wire.Chap | None:
     if not username or not password:
         raise SettingsError("USERNAME and PASSWORD go together: give both for CHAP, or neither for none")
     try:
-        TypeAdapter(wire.ChapName).validate_python(username)
+        TypeAdapter(fields.ChapName).validate_python(username)
     except ValidationError as error:
         raise SettingsError(f"USERNAME={username!r} is no CHAP name: use letters, digits and @ . _ : -") from error
     if len(password) < CHAP_SECRET_CHARACTERS:
@@ -172,7 +172,7 @@ def _chap(environ: Mapping[str, str], warnings: list[str]) -> wire.Chap | None:
             "guessed by whoever records a login, and some initiators (Windows) refuse it"
         )
     # Not validated: the API keeps to 12 characters, and the demo says what is wrong with fewer.
-    return wire.Chap.model_construct(username=username, password=SecretStr(password))
+    return requests.Chap.model_construct(username=username, password=SecretStr(password))
 
 
 def _host_files(text: str, warnings: list[str]) -> list[HostFile]:

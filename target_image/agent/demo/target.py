@@ -28,7 +28,7 @@ from target_image.agent.service.supervisor import Supervisor
 from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import MIB, Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.api import wire
+from target_image.api import fields, requests
 
 EXPORT_ID = "demo"
 REACH_S = 10.0
@@ -146,7 +146,7 @@ class Demo:
             ready = self._volume_ready(planned)
             (served if ready else waiting).append(planned)
         luns = [
-            wire.Lun(
+            requests.Lun(
                 lun=planned.lun,
                 volume=self._volume_id(planned),
                 read_only=planned.host_file is not None and planned.host_file.read_only,
@@ -155,7 +155,7 @@ class Demo:
         ]
         record = self._service.ledger.export(EXPORT_ID)
         if record is None or list(record.luns) != luns or record.chap != self._credentials():
-            spec = wire.ExportSpec(iqn=self._plan.iqn, luns=luns, chap=self._plan.chap)
+            spec = requests.ExportSpec(iqn=self._plan.iqn, luns=luns, chap=self._plan.chap)
             if_match = None if record is None else "*"
             self._service.exports.ensure(EXPORT_ID, spec, if_match, force=True)
             log.info("demo target", iqn=self._plan.iqn, luns=[lun.lun for lun in luns])
@@ -171,13 +171,13 @@ class Demo:
         if record is not None and record.state == "ready" and planned.size_bytes <= record.size_bytes:
             return True
         if planned.image is None:
-            spec = wire.VolumeSpec(size_bytes=planned.size_bytes)
-            return self._service.volumes.ensure(id, spec, "*" if record else None).volume.phase is wire.Phase.READY
+            spec = requests.VolumeSpec(size_bytes=planned.size_bytes)
+            return self._service.volumes.ensure(id, spec, "*" if record else None).volume.phase is fields.Phase.READY
         if planned.image != DEMO and not self._image_arrives(planned.image):
             return False
-        spec = wire.VolumeSpec(size_bytes=MIB, source=wire.ImageSource(image=planned.image))
+        spec = requests.VolumeSpec(size_bytes=MIB, source=requests.ImageSource(image=planned.image))
         try:
-            return self._service.volumes.ensure(id, spec).volume.phase is wire.Phase.READY
+            return self._service.volumes.ensure(id, spec).volume.phase is fields.Phase.READY
         except ImageFailed:
             return False  # it failed just now: the next step lets the demo disk stand in
 
@@ -185,12 +185,12 @@ class Demo:
         """Whether a volume can be made of it: it is ready, on its way, or the demo disk stands in."""
         images = self._service.images
         image = images.get(name)
-        if image.phase is wire.Phase.READY or image.stand_in:
+        if image.phase is fields.Phase.READY or image.stand_in:
             return True
-        if image.phase is wire.Phase.PENDING:
+        if image.phase is fields.Phase.PENDING:
             images.require(name)
         late = image.bytes_done == 0 and time.monotonic() - self._began_at_s > REACH_S
-        if image.phase is wire.Phase.FAILED or late:
+        if image.phase is fields.Phase.FAILED or late:
             images.stand_in(name)
             return True
         return image.bytes_done > 0

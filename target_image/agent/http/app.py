@@ -26,12 +26,25 @@ from target_image.agent.http.metrics import Metrics
 from target_image.agent.http.openapi import describe, problems
 from target_image.agent.service.agent import Service, own_version
 from target_image.agent.settings import Settings
-from target_image.api import wire
+from target_image.api import fields, requests
+from target_image.api.problems import Problem
+from target_image.api.responses import (
+    Capabilities,
+    Capacity,
+    Export,
+    ExportList,
+    Image,
+    ImageList,
+    Session,
+    SessionList,
+    Volume,
+    VolumeList,
+)
 
 log = structlog.get_logger()
 
 PROBLEM_TYPE = "https://lundock.io/problems/"
-Id = Annotated[wire.Id, PathParameter(description="A DNS-1123 label, chosen by the caller.")]
+Id = Annotated[fields.Id, PathParameter(description="A DNS-1123 label, chosen by the caller.")]
 IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag of the revision that is changed.")]
 Force = Annotated[bool, Query(description="End live sessions instead of answering 409.")]
 
@@ -66,12 +79,12 @@ def _volumes(service: Service) -> APIRouter:
     volumes = service.volumes
 
     @router.get("")
-    def list_volumes() -> wire.VolumeList:
+    def list_volumes() -> VolumeList:
         """Every volume."""
-        return wire.VolumeList(items=volumes.list())
+        return VolumeList(items=volumes.list())
 
     @router.get("/{id}", responses=problems(404))
-    def get_volume(id: Id, response: Response) -> wire.Volume:
+    def get_volume(id: Id, response: Response) -> Volume:
         """One volume; its ETag is what a change names in If-Match."""
         found = volumes.get(id)
         response.headers["ETag"] = found.etag
@@ -80,16 +93,16 @@ def _volumes(service: Service) -> APIRouter:
     @router.put(
         "/{id}",
         responses={
-            201: {"model": wire.Volume, "description": "Made."},
-            202: {"model": wire.Volume, "description": "Being made: poll it until its phase is ready or failed."},
+            201: {"model": Volume, "description": "Made."},
+            202: {"model": Volume, "description": "Being made: poll it until its phase is ready or failed."},
             **problems(400, 409, 412, 424, 428, 507),
         },
     )
-    async def put_volume(id: Id, spec: wire.VolumeSpec, response: Response, if_match: IfMatch = None) -> wire.Volume:
+    async def put_volume(id: Id, spec: requests.VolumeSpec, response: Response, if_match: IfMatch = None) -> Volume:
         """Make a volume, or find it made (200). A larger size grows it, and needs If-Match."""
         done = await run_in_threadpool(volumes.ensure, id, spec, if_match)  # one thread, not FastAPI's two in turn
         response.headers["ETag"] = done.etag
-        if done.volume.phase is wire.Phase.WORKING:
+        if done.volume.phase is fields.Phase.WORKING:
             response.status_code = HTTPStatus.ACCEPTED
         elif done.created:
             response.status_code = HTTPStatus.CREATED
@@ -101,14 +114,14 @@ def _volumes(service: Service) -> APIRouter:
         volumes.remove(id)
 
     @router.put("/{id}/trash", responses=problems(404, 409))
-    def trash_volume(id: Id, response: Response) -> wire.Volume:
+    def trash_volume(id: Id, response: Response) -> Volume:
         """Put a volume aside, data kept: it cannot be exported until it is restored."""
         done = volumes.trash(id)
         response.headers["ETag"] = done.etag
         return done.volume
 
     @router.delete("/{id}/trash", responses=problems(404, 409))
-    def restore_volume(id: Id, response: Response) -> wire.Volume:
+    def restore_volume(id: Id, response: Response) -> Volume:
         """Take a volume out of the trash."""
         done = volumes.restore(id)
         response.headers["ETag"] = done.etag
@@ -122,23 +135,23 @@ def _exports(service: Service) -> APIRouter:
     exports = service.exports
 
     @router.get("")
-    def list_exports() -> wire.ExportList:
+    def list_exports() -> ExportList:
         """Every export."""
-        return wire.ExportList(items=exports.list())
+        return ExportList(items=exports.list())
 
     @router.get("/{id}", responses=problems(404))
-    def get_export(id: Id, response: Response) -> wire.Export:
+    def get_export(id: Id, response: Response) -> Export:
         """One export; its ETag is what a change names in If-Match."""
         found = exports.get(id)
         response.headers["ETag"] = found.etag
         return found.export
 
     @router.put(
-        "/{id}", responses={201: {"model": wire.Export, "description": "Made."}, **problems(400, 409, 412, 428, 507)}
+        "/{id}", responses={201: {"model": Export, "description": "Made."}, **problems(400, 409, 412, 428, 507)}
     )
     async def put_export(
-        id: Id, spec: wire.ExportSpec, response: Response, if_match: IfMatch = None, force: Force = False
-    ) -> wire.Export:
+        id: Id, spec: requests.ExportSpec, response: Response, if_match: IfMatch = None, force: Force = False
+    ) -> Export:
         """Make an export, or find it made (200). Other LUNs, access or CHAP change it, and need If-Match."""
         done = await run_in_threadpool(exports.ensure, id, spec, if_match, force=force)
         response.headers["ETag"] = done.etag
@@ -159,23 +172,23 @@ def _images(service: Service) -> APIRouter:
     images = service.images
 
     @router.get("")
-    def list_images() -> wire.ImageList:
+    def list_images() -> ImageList:
         """Every image: the catalogue's and those that were put here."""
-        return wire.ImageList(items=images.list())
+        return ImageList(items=images.list())
 
     @router.get("/{name}", responses=problems(404))
-    def get_image(name: Id) -> wire.Image:
+    def get_image(name: Id) -> Image:
         """One image and how far it is."""
         return images.get(name)
 
     @router.put(
         "/{name}",
-        responses={202: {"model": wire.Image, "description": "Being fetched."}, **problems(400, 409, 424, 507)},
+        responses={202: {"model": Image, "description": "Being fetched."}, **problems(400, 409, 424, 507)},
     )
-    def put_image(name: Id, spec: wire.ImageSpec, response: Response) -> wire.Image:
+    def put_image(name: Id, spec: requests.ImageSpec, response: Response) -> Image:
         """Register an image and begin to fetch it."""
         image = images.put(name, spec)
-        if image.phase in (wire.Phase.WORKING, wire.Phase.PENDING):
+        if image.phase in (fields.Phase.WORKING, fields.Phase.PENDING):
             response.status_code = HTTPStatus.ACCEPTED
         return image
 
@@ -191,9 +204,9 @@ def _sessions(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
     @router.get("")
-    def list_sessions() -> wire.SessionList:
+    def list_sessions() -> SessionList:
         """Every live session."""
-        return wire.SessionList(items=list(service.exports.sessions()))
+        return SessionList(items=list(service.exports.sessions()))
 
     @router.delete("/{export}/{session}", status_code=204, responses=problems(404))
     def end_session(export: Id, session: Annotated[int, PathParameter(ge=0, le=2**32 - 1)]) -> None:
@@ -207,12 +220,12 @@ def _target(service: Service) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["target"])
 
     @router.get("/capabilities")
-    def get_capabilities() -> wire.Capabilities:
+    def get_capabilities() -> Capabilities:
         """What this target can do."""
         return service.capabilities()
 
     @router.get("/capacity")
-    def get_capacity() -> wire.Capacity:
+    def get_capacity() -> Capacity:
         """Space: what there is, what is promised, what may still be promised."""
         return service.capacity.now()
 
@@ -303,9 +316,9 @@ def _problem(
     errors: list[str] | None = None,
     *,
     retryable: bool = False,
-    sessions: list[wire.Session] | None = None,
+    sessions: list[Session] | None = None,
 ) -> JSONResponse:
-    content = wire.Problem(
+    content = Problem(
         type=f"{PROBLEM_TYPE}{code}",
         title=title,
         status=status,

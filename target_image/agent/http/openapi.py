@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from target_image.api import wire
+from target_image.api.problems import Problem
 
 _VOLUME_SPEC = {
     "empty": {"summary": "An empty disk of 10 GiB", "value": {"size_bytes": 10737418240}},
@@ -106,6 +106,6 @@ def _document(app: FastAPI, *, token: bool) -> dict[str, Any]:
 
 
 def _problem_schemas(known: dict[str, Any]) -> dict[str, Any]:
-    schema = wire.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     nested = {name: value for name, value in schema.pop("$defs", {}).items() if name not in known}
     return {"Problem": schema, **nested}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from target_image.agent.errors import SettingsError
 from target_image.agent.images.allowlist import Everywhere, Refused, shown
-from target_image.api import wire
+from target_image.api import fields, requests
 
 CATALOGUE_FILE = Path(__file__).parents[2] / "images.yaml"
 
@@ -26,7 +26,7 @@ class Entry:
 
     name: str
     title: str
-    spec: wire.ImageSpec
+    spec: requests.ImageSpec
 
 
 def load(path: Path = CATALOGUE_FILE, architecture: str | None = None) -> dict[str, Entry]:
@@ -40,7 +40,7 @@ def load(path: Path = CATALOGUE_FILE, architecture: str | None = None) -> dict[s
         for name, image in yaml.safe_load(path.read_text(encoding="utf-8"))["images"].items():
             build = image["builds"].get(architecture)
             if build is not None:
-                spec = wire.ImageSpec(**build, licence=image["licence"])
+                spec = requests.ImageSpec(**build, licence=image["licence"])
                 entries[name] = Entry(name, image["title"], spec)
     except (OSError, yaml.YAMLError, KeyError, AttributeError, TypeError, ValidationError) as error:
         raise SettingsError(f"{path} cannot be read as a catalogue of images: {error}") from error
@@ -60,7 +60,7 @@ def hosts(entries: Mapping[str, Entry]) -> set[str]:
     return {urlsplit(url).hostname or "" for entry in entries.values() for url in entry.spec.urls}
 
 
-def from_url(text: str) -> wire.ImageSpec:
+def from_url(text: str) -> requests.ImageSpec:
     """`url#sha256:digest` as an image. Its format is a guess, which its content settles later. Raises SettingsError."""
     url, hash_mark, digest = text.partition("#")
     try:
@@ -70,18 +70,18 @@ def from_url(text: str) -> wire.ImageSpec:
     if not hash_mark:
         raise SettingsError(f"the image {shown(url)} has no digest: write it as url#sha256:<64 hex digits>")
     try:
-        return wire.ImageSpec(urls=[url], digest=digest, format=_format_of(url))
+        return requests.ImageSpec(urls=[url], digest=digest, format=_format_of(url))
     except ValidationError as error:
         raise SettingsError(
             f"the image {shown(url)} has no usable digest: write it as url#sha256:<64 hex digits> or url#sha512:<128>"
         ) from error
 
 
-def _format_of(url: str) -> wire.ImageFormat:
+def _format_of(url: str) -> fields.ImageFormat:
     """By the file name's end, without .gz and .xz; `.img` may be anything."""
     name = PurePosixPath(urlsplit(url).path.lower())
     if name.suffix in (".gz", ".xz"):
         name = name.with_suffix("")
     if name.suffix in (".qcow2", ".iso"):
-        return wire.ImageFormat(name.suffix[1:])
-    return wire.ImageFormat.RAW
+        return fields.ImageFormat(name.suffix[1:])
+    return fields.ImageFormat.RAW

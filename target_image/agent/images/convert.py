@@ -14,7 +14,7 @@ from target_image.agent import shell
 from target_image.agent.errors import CommandFailed, ImageFailed
 from target_image.agent.images import qcow2
 from target_image.agent.images.download import CHUNK_BYTES, NO_ROOM, ROOM_EVERY_BYTES, Progress, Stopped
-from target_image.api.wire import ImageFormat
+from target_image.api.fields import ImageFormat
 
 XZ_MEMORY_BYTES = 256 * 2**20
 """xz -9 needs 65 MiB to unpack; a file that asks for more than this is refused."""

@@ -30,7 +30,7 @@ from target_image.agent.images.allowlist import AllowList, Everywhere, Policy, R
 from target_image.agent.images.files import ImageFiles
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 
 DEMO = "demo"
 RETRY_AFTER_S = 60.0
@@ -54,7 +54,7 @@ class Source:
     """Where an image comes from. Without a spec it is the demo disk, which the container carries."""
 
     key: str
-    spec: wire.ImageSpec | None
+    spec: requests.ImageSpec | None
     policy: Policy
     by_content: bool = False
     """Whether its content says what it is: the name of a URL often does not (Ubuntu's and CirrOS' .img are qcow2)."""
@@ -64,7 +64,7 @@ class Source:
 class Job:
     """The work on one key. Fields are replaced by the worker and read by anyone."""
 
-    phase: wire.Phase = wire.Phase.WORKING
+    phase: fields.Phase = fields.Phase.WORKING
     bytes_done: int = 0
     bytes_total: int = 0
     failure: str = ""
@@ -124,7 +124,7 @@ class Images:
 
     # -- the API ---------------------------------------------------------------------------------------
 
-    def put(self, name: str, spec: wire.ImageSpec) -> wire.Image:
+    def put(self, name: str, spec: requests.ImageSpec) -> responses.Image:
         """Have an image under a name; fetching begins. Raises Invalid, IdentityConflict."""
         if name == DEMO or (name in self._known and self._known[name] != spec):
             raise IdentityConflict(f"the image {name} is part of this target: choose another name")
@@ -143,7 +143,7 @@ class Images:
                 self._begin(name, source)
             return self._told(name, source)
 
-    def get(self, name: str) -> wire.Image:
+    def get(self, name: str) -> responses.Image:
         """An image as it is. Raises NotFound."""
         try:
             source = self._source(name)
@@ -151,27 +151,27 @@ class Images:
             raise NotFound(error.detail) from error
         return self._told(name, source)
 
-    def _told(self, name: str, source: Source) -> wire.Image:
+    def _told(self, name: str, source: Source) -> responses.Image:
         job, stands_in = self._jobs.get(source.key), name in self._stand_ins
         condition = None
         if job is not None and job.failure:
-            condition = wire.Condition(code=ImageFailed.code, detail=job.failure)
+            condition = responses.Condition(code=ImageFailed.code, detail=job.failure)
         size_bytes = self._files.ready_bytes(source.key)
         if size_bytes is not None:
-            return wire.Image(
-                name=name, spec=source.spec, phase=wire.Phase.READY, virtual_size_bytes=size_bytes, stand_in=stands_in
+            return responses.Image(
+                name=name, spec=source.spec, phase=fields.Phase.READY, virtual_size_bytes=size_bytes, stand_in=stands_in
             )
-        return wire.Image(
+        return responses.Image(
             name=name,
             spec=source.spec,
-            phase=wire.Phase.PENDING if job is None else job.phase,
+            phase=fields.Phase.PENDING if job is None else job.phase,
             condition=condition,
             bytes_done=0 if job is None else job.bytes_done,
             bytes_total=0 if job is None else job.bytes_total,
             stand_in=stands_in,
         )
 
-    def list(self) -> list[wire.Image]:
+    def list(self) -> list[responses.Image]:
         return [self._told(name, source) for name, source in self._sources().items()]
 
     def delete(self, name: str) -> None:
@@ -193,7 +193,7 @@ class Images:
             if others:
                 return  # they have the same file
             job = self._jobs.get(source.key)
-            if job is not None and job.phase is wire.Phase.WORKING:
+            if job is not None and job.phase is fields.Phase.WORKING:
                 job.unwanted = True  # its worker cleans up
                 return
             self._jobs.pop(source.key, None)
@@ -211,7 +211,7 @@ class Images:
             demo = self.require(DEMO)
             return None if demo is None else ReadyImage(demo.path, demo.virtual_size_bytes, stand_in=True)
         job = self._begin(name, source)
-        if job.phase is wire.Phase.FAILED:
+        if job.phase is fields.Phase.FAILED:
             raise ImageFailed(f"image {name}: {job.failure}", retry_after_s=RETRY_AFTER_S)
         return None
 
@@ -220,7 +220,7 @@ class Images:
         self._stand_ins.add(name)
         _log.warning("the demo disk stands in for an image", image=name, until="the next start")
 
-    def know(self, name: str, spec: wire.ImageSpec) -> None:
+    def know(self, name: str, spec: requests.ImageSpec) -> None:
         """Before `start`: add an image that the operator named by its URL, as trusted as the catalogue."""
         self._known[name] = spec
         self._by_content.add(name)
@@ -253,7 +253,7 @@ class Images:
         identity = f"{status.st_size} {status.st_mtime_ns}".encode()
         return f"demo-{hashlib.sha256(identity).hexdigest()[:16]}"
 
-    def _check(self, name: str, spec: wire.ImageSpec) -> None:
+    def _check(self, name: str, spec: requests.ImageSpec) -> None:
         """What can be known before anything is fetched. Raises Invalid."""
         if len({convert.packing(url) for url in spec.urls}) > 1:
             raise Invalid(f"the image {name} has URLs of differently packed files, which cannot have one digest")
@@ -270,7 +270,7 @@ class Images:
             if job is not None:
                 fresh_failure = time.monotonic() - job.ended_at_s < RETRY_AFTER_S
                 job.unwanted = False
-                if job.phase is wire.Phase.WORKING or (job.phase is wire.Phase.FAILED and fresh_failure):
+                if job.phase is fields.Phase.WORKING or (job.phase is fields.Phase.FAILED and fresh_failure):
                     return job
             job = self._jobs[source.key] = Job()
             threading.Thread(target=self._work, args=(name, source, job), name=f"image {name}", daemon=True).start()
@@ -302,10 +302,10 @@ class Images:
                 self._files.remove(key)
             elif job.failure:
                 log.error("an image failed", reason=job.failure)
-                job.phase = wire.Phase.FAILED
+                job.phase = fields.Phase.FAILED
             else:
                 log.info("an image is ready")
-                job.phase = wire.Phase.READY
+                job.phase = fields.Phase.READY
 
     def _sources(self) -> dict[str, Source]:
         """Every image there is, by name. Outside the container there may be no demo disk."""
@@ -352,7 +352,7 @@ class Images:
             work.unlink(missing_ok=True)
             output.unlink(missing_ok=True)
 
-    def _fetch(self, source: Source, spec: wire.ImageSpec, progress: download.Progress) -> Path:
+    def _fetch(self, source: Source, spec: requests.ImageSpec, progress: download.Progress) -> Path:
         """The bytes of the digest as a file of ours: from what the container carries, or from a URL."""
         partial = self._files.partial(source.key)
         carried = self._settings.share_dir / "images" / spec.digest.replace(":", "-")
@@ -365,6 +365,6 @@ class Images:
         return partial
 
 
-def _key(spec: wire.ImageSpec) -> str:
+def _key(spec: requests.ImageSpec) -> str:
     packing = convert.packing(spec.urls[0])
     return "-".join(filter(None, (spec.digest.replace(":", "-"), spec.format.value, packing)))

@@ -20,7 +20,7 @@ from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores import Store
 from target_image.agent.stores.sparse_file import SparseFileStore
-from target_image.api import wire
+from target_image.api import responses
 
 log = structlog.get_logger()
 
@@ -74,9 +74,9 @@ class Service:
                 f"its shard, since its port is in the claims that use it; start with --shards {needed} or more"
             )
 
-    def capabilities(self) -> wire.Capabilities:
+    def capabilities(self) -> responses.Capabilities:
         can = self.engine.capabilities
-        return wire.Capabilities(
+        return responses.Capabilities(
             version=own_version(),
             engine=self.engine.name,
             grow=can.grow,

@@ -11,7 +11,7 @@ from target_image.agent.errors import NoSpace
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores import Space, Store
-from target_image.api import wire
+from target_image.api import responses
 
 ALLOCATED_TTL_S = 5.0
 """Adding up what all files take costs a stat each, so the sum is kept this long."""
@@ -19,13 +19,13 @@ ALLOCATED_TTL_S = 5.0
 
 def measure(
     space: Space, *, promised_bytes: int, allocated_bytes: int, ratio: float, reserve_bytes: int
-) -> wire.Capacity:
+) -> responses.Capacity:
     """What is left to promise: `ratio` times the space that volumes have or could have, less what is promised.
 
     Blocks that clones share are counted for each; still all of them together are no more than the file system.
     """
     usable_bytes = max(0, min(space.total_bytes, space.free_bytes + allocated_bytes) - reserve_bytes)
-    return wire.Capacity(
+    return responses.Capacity(
         total_bytes=space.total_bytes,
         free_bytes=space.free_bytes,
         promised_bytes=promised_bytes,
@@ -34,7 +34,7 @@ def measure(
     )
 
 
-def spare(found: wire.Capacity, reserve_bytes: int) -> int:
+def spare(found: responses.Capacity, reserve_bytes: int) -> int:
     """What may be written that is promised to no volume (images), so that as much can be kept as before."""
     return max(0, min(found.free_bytes - reserve_bytes, int(found.available_bytes / found.overcommit_ratio)))
 
@@ -50,7 +50,7 @@ class Capacity:
         self._allocated_bytes = 0
         self._allocated_at = float("-inf")
 
-    def now(self) -> wire.Capacity:
+    def now(self) -> responses.Capacity:
         return measure(
             self._store.space(),
             promised_bytes=self._ledger.promised_bytes(),

@@ -26,13 +26,13 @@ from target_image.agent.service.volumes import check_match
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import ExportRecord
-from target_image.api import wire
+from target_image.api import requests, responses
 
 log = structlog.get_logger()
 
 
 class Ensured(NamedTuple):
-    export: wire.Export
+    export: responses.Export
     etag: str
     created: bool
 
@@ -51,14 +51,14 @@ class Exports:
         record = self._existing(id)
         return Ensured(self._tell(record, len(self._serving.sessions([record]))), record.etag, created=False)
 
-    def list(self) -> list[wire.Export]:
+    def list(self) -> list[responses.Export]:
         records = self._ledger.exports()
         counts: dict[str, int] = {}
         for session in self._serving.sessions(records):
             counts[session.export] = counts.get(session.export, 0) + 1
         return [self._tell(record, counts.get(record.id, 0)) for record in records]
 
-    def sessions(self) -> Sequence[wire.Session]:
+    def sessions(self) -> Sequence[responses.Session]:
         return self._serving.sessions(self._ledger.exports())
 
     def session_bytes(self, id: str) -> dict[int, tuple[int, int]]:
@@ -67,7 +67,9 @@ class Exports:
 
     # -- changing --------------------------------------------------------------------------------------
 
-    def ensure(self, id: str, spec: wire.ExportSpec, if_match: str | None = None, *, force: bool = False) -> Ensured:
+    def ensure(
+        self, id: str, spec: requests.ExportSpec, if_match: str | None = None, *, force: bool = False
+    ) -> Ensured:
         """Make it, or find it made, or change it.
 
         Other credentials, or a LUN taken away, wait until no session lives unless forced: QEMU keeps the old
@@ -144,7 +146,7 @@ class Exports:
             raise NotFound(f"there is no export {id}")
         return record
 
-    def _new(self, id: str, spec: wire.ExportSpec) -> ExportRecord:
+    def _new(self, id: str, spec: requests.ExportSpec) -> ExportRecord:
         return ExportRecord(
             id=id,
             iqn=spec.iqn or naming.iqn(self._settings.iqn_prefix, id),
@@ -187,7 +189,7 @@ class Exports:
                 state = "in the trash" if volume.trashed_at is not None else volume.state
                 raise NotReady(f"volume {id} is {state}: repeat when it is ready", retry_after_s=1)
 
-    def _check_same(self, record: ExportRecord, spec: wire.ExportSpec) -> None:
+    def _check_same(self, record: ExportRecord, spec: requests.ExportSpec) -> None:
         if record.deleting:
             raise NotReady(f"export {record.id} is being deleted: repeat the request in a moment", retry_after_s=1)
         if spec.iqn is not None and spec.iqn != record.iqn:
@@ -195,8 +197,8 @@ class Exports:
         if spec.owner != record.owner:
             raise IdentityConflict(f"export {record.id} exists and belongs to another owner: choose another id")
 
-    def _tell(self, record: ExportRecord, sessions: int) -> wire.Export:
-        return wire.Export(
+    def _tell(self, record: ExportRecord, sessions: int) -> responses.Export:
+        return responses.Export(
             id=record.id,
             iqn=record.iqn,
             luns=list(record.luns),
@@ -211,7 +213,7 @@ class Exports:
         )
 
 
-def check(spec: wire.ExportSpec, can: EngineCapabilities) -> None:
+def check(spec: requests.ExportSpec, can: EngineCapabilities) -> None:
     """Raise Invalid or NotSupported for what cannot be served. Pure."""
     numbers = [lun.lun for lun in spec.luns]
     if len(set(numbers)) != len(numbers):
@@ -250,14 +252,14 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     return network
 
 
-def _access(access: wire.Access) -> wire.Access:
+def _access(access: requests.Access) -> requests.Access:
     """Canonical: sorted, and a network of one address as the address, since tgt never matches /32 and /128."""
     networks = [_network(text) for text in access.networks]
     texts = {str(network.network_address) if network.num_addresses == 1 else str(network) for network in networks}
-    return wire.Access(initiators=sorted(set(access.initiators)), networks=sorted(texts))
+    return requests.Access(initiators=sorted(set(access.initiators)), networks=sorted(texts))
 
 
-def _may_log_in(session: wire.Session, access: wire.Access) -> bool:
+def _may_log_in(session: responses.Session, access: requests.Access) -> bool:
     """Whether each of its connections may be there; one whose address is not known may not."""
     if access.initiators:
         return session.initiator in access.initiators
@@ -269,11 +271,11 @@ def _may_log_in(session: wire.Session, access: wire.Access) -> bool:
     )
 
 
-def _luns(spec: wire.ExportSpec) -> tuple[wire.Lun, ...]:
+def _luns(spec: requests.ExportSpec) -> tuple[requests.Lun, ...]:
     return tuple(sorted(spec.luns, key=lambda lun: lun.lun))
 
 
-def _credentials(chap: wire.Chap | None) -> Credentials | None:
+def _credentials(chap: requests.Chap | None) -> Credentials | None:
     if chap is None:
         return None
     return Credentials(
@@ -284,9 +286,9 @@ def _credentials(chap: wire.Chap | None) -> Credentials | None:
     )
 
 
-def _chap_state(chap: Credentials | None) -> wire.ChapState | None:
-    return None if chap is None else wire.ChapState(username=chap.username, mutual_username=chap.mutual_username)
+def _chap_state(chap: Credentials | None) -> responses.ChapState | None:
+    return None if chap is None else responses.ChapState(username=chap.username, mutual_username=chap.mutual_username)
 
 
-def _changed(record: ExportRecord, spec: wire.ExportSpec) -> ExportRecord:
+def _changed(record: ExportRecord, spec: requests.ExportSpec) -> ExportRecord:
     return replace(record, luns=_luns(spec), access=_access(spec.access), chap=_credentials(spec.chap))

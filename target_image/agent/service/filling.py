@@ -19,7 +19,7 @@ from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import VolumeRecord
 from target_image.agent.stores import Store
-from target_image.api import wire
+from target_image.api import requests, responses
 
 log = structlog.get_logger()
 
@@ -94,7 +94,7 @@ class Filling:
                 self._condition.wait(timeout=1.0)
 
     def progress(self, volume: VolumeRecord) -> Progress:
-        if isinstance(volume.source, wire.ImageSource) and volume.id not in self._progress:
+        if isinstance(volume.source, requests.ImageSource) and volume.id not in self._progress:
             try:
                 image = self._images.get(volume.source.image)
             except AgentError:
@@ -161,13 +161,13 @@ class Filling:
             self._finish(volume, replace(volume, state="failed", condition=_condition(error)))
 
     def _origin(self, volume: VolumeRecord) -> Origin | None:
-        if isinstance(volume.source, wire.ImageSource):
+        if isinstance(volume.source, requests.ImageSource):
             image = self._images.require(volume.source.image)
             if image is None:
                 return None
             blocks = image.path.stat().st_blocks
             return Origin(image.path, image.virtual_size_bytes, blocks * 512, image.stand_in)
-        assert isinstance(volume.source, wire.VolumeSource)  # noqa: S101 - an empty volume is made at once
+        assert isinstance(volume.source, requests.VolumeSource)  # noqa: S101 - an empty volume is made at once
         source = self._ledger.volume(volume.source.volume)
         if source is None or source.state != "ready" or source.trashed_at is not None:
             raise NotReady(f"volume {volume.id} is a copy of {volume.source.volume}, which is not there any more")
@@ -202,5 +202,5 @@ class Filling:
             self._ledger.save_volume(after)
 
 
-def _condition(error: AgentError) -> wire.Condition:
-    return wire.Condition(code=error.code, detail=error.detail)
+def _condition(error: AgentError) -> responses.Condition:
+    return responses.Condition(code=error.code, detail=error.detail)

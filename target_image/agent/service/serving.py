@@ -17,7 +17,7 @@ from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import ExportRecord, VolumeRecord
 from target_image.agent.stores import Store
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class Serving:
         self._engine = engine
         self._grace_s = settings.delete_grace_s
         self._mutex = threading.Lock()
-        self._conditions: dict[str, wire.Condition] = {}
+        self._conditions: dict[str, responses.Condition] = {}
         self._served: set[str] = set()
         self._files: dict[str, dict[str, FileId]] = {}
         """By export and volume: which file tgtd holds open."""
@@ -69,7 +69,7 @@ class Serving:
             else:
                 self._engine.remove(target)
         except (EngineFailed, Invalid) as error:
-            self._note(export.id, wire.Condition(code=error.code, detail=error.detail))
+            self._note(export.id, responses.Condition(code=error.code, detail=error.detail))
             raise
         self._files[export.id] = files
         self._note(export.id, condition)
@@ -87,15 +87,15 @@ class Serving:
             self._files.pop(export.id, None)
             self._served.discard(export.id)
 
-    def condition(self, export_id: str) -> wire.Condition | None:
+    def condition(self, export_id: str) -> responses.Condition | None:
         return self._conditions.get(export_id)
 
-    def phase(self, export: ExportRecord) -> wire.Phase:
+    def phase(self, export: ExportRecord) -> fields.Phase:
         if export.deleting:
-            return wire.Phase.DELETING
+            return fields.Phase.DELETING
         if export.id in self._conditions:
-            return wire.Phase.OFFLINE
-        return wire.Phase.READY if export.id in self._served else wire.Phase.PENDING
+            return fields.Phase.OFFLINE
+        return fields.Phase.READY if export.id in self._served else fields.Phase.PENDING
 
     def forget_shard(self, exports: Iterable[ExportRecord]) -> None:
         """Their process died: nothing of them is served."""
@@ -111,13 +111,13 @@ class Serving:
 
     def audit(self, exports: Sequence[ExportRecord]) -> list[ExportRecord]:
         """Those that the engine does not serve as it was told."""
-        online = {export.tid: export for export in exports if self.phase(export) is wire.Phase.READY}
+        online = {export.tid: export for export in exports if self.phase(export) is fields.Phase.READY}
         targets = [self._target(export, self._volumes(export)) for export in online.values()]
         return [online[target.tid] for target in self._engine.audit(targets)]
 
     # -- sessions --------------------------------------------------------------------------------------
 
-    def sessions(self, exports: Sequence[ExportRecord]) -> list[wire.Session]:
+    def sessions(self, exports: Sequence[ExportRecord]) -> list[responses.Session]:
         ids = {export.iqn: export.id for export in exports}
         return [_wire_session(ids[live.iqn], live) for live in self._live(exports) if live.iqn in ids]
 
@@ -149,7 +149,7 @@ class Serving:
                 retry_after_s=left_s,
             )
 
-    def volume_sessions(self, volume_id: str) -> list[wire.Session]:
+    def volume_sessions(self, volume_id: str) -> list[responses.Session]:
         """Live sessions of every export that serves a volume."""
         exports = [self._ledger.export(id) for id in self._ledger.exports_of(volume_id)]
         return self.sessions([export for export in exports if export is not None])
@@ -169,7 +169,7 @@ class Serving:
     def _path(self, volume: VolumeRecord) -> Path:
         return self._store.path(volume.id) if volume.path is None else Path(volume.path)
 
-    def _problem(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> wire.Condition | None:
+    def _problem(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> responses.Condition | None:
         for lun in export.luns:
             volume = volumes[lun.volume]
             problem = self._store.problem(self._path(volume), volume.size_bytes, writable=not lun.read_only)
@@ -205,7 +205,7 @@ class Serving:
     def _bare_target(self, export: ExportRecord) -> TargetState:
         return TargetState(export.tid, export.shard, export.iqn, luns=())
 
-    def _lun(self, lun: wire.Lun, volume: VolumeRecord) -> BackingLun:
+    def _lun(self, lun: requests.Lun, volume: VolumeRecord) -> BackingLun:
         return BackingLun(
             lun=lun.lun,
             path=str(self._path(volume)),
@@ -217,7 +217,7 @@ class Serving:
             product_id=naming.STAND_IN_PRODUCT_ID if volume.stand_in else naming.PRODUCT_ID,
         )
 
-    def _note(self, export_id: str, condition: wire.Condition | None) -> None:
+    def _note(self, export_id: str, condition: responses.Condition | None) -> None:
         with self._mutex:
             before = self._conditions.get(export_id)
             if condition is None:
@@ -233,8 +233,8 @@ class Serving:
                 log.error("export is offline", export=export_id, code=condition.code, detail=condition.detail)
 
 
-def _wire_session(export_id: str, live: LiveSession) -> wire.Session:
-    return wire.Session(
+def _wire_session(export_id: str, live: LiveSession) -> responses.Session:
+    return responses.Session(
         export=export_id,
         iqn=live.iqn,
         session=live.session,

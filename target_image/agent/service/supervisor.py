@@ -22,7 +22,7 @@ from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import ExportRecord
-from target_image.api import wire
+from target_image.api import fields
 
 log = structlog.get_logger()
 
@@ -164,7 +164,7 @@ class Supervisor:
             time.sleep(PAUSE_S)
 
     def _needs_work(self, export: ExportRecord) -> bool:
-        settled = self._serving.phase(export) in (wire.Phase.READY, wire.Phase.OFFLINE)
+        settled = self._serving.phase(export) in (fields.Phase.READY, fields.Phase.OFFLINE)
         return not settled or self._serving.changed(export)
 
     def _replay(self, exports: Iterable[ExportRecord]) -> None:

@@ -31,7 +31,7 @@ from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import VolumeRecord
 from target_image.agent.stores import Store
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 
 log = structlog.get_logger()
 
@@ -40,7 +40,7 @@ QUICK_COPY_S = 0.25
 
 
 class Ensured(NamedTuple):
-    volume: wire.Volume
+    volume: responses.Volume
     etag: str
     created: bool
 
@@ -74,13 +74,13 @@ class Volumes:
             raise NotFound(f"there is no volume {id}")
         return self._told(record)
 
-    def list(self) -> list[wire.Volume]:
+    def list(self) -> list[responses.Volume]:
         exports = self._ledger.exports_by_volume()
         return [self._tell(record, exports.get(record.id, [])) for record in self._ledger.volumes()]
 
     # -- making ----------------------------------------------------------------------------------------
 
-    def ensure(self, id: str, spec: wire.VolumeSpec, if_match: str | None = None) -> Ensured:
+    def ensure(self, id: str, spec: requests.VolumeSpec, if_match: str | None = None) -> Ensured:
         """Make it, or find it made, or grow it. See docs/reference/target-api.md for what is an error when."""
         size_bytes = -(-spec.size_bytes // MIB) * MIB
         with self._hold(id):
@@ -102,11 +102,11 @@ class Volumes:
                     check_match("volume", record.id, record.etag, if_match)
                     record = self._grow(record, size_bytes)
             self.finish(record, replay=False)
-        if record.state == "making" and not isinstance(record.source, wire.EmptySource):
+        if record.state == "making" and not isinstance(record.source, requests.EmptySource):
             self._filling.enqueue(id, wait_s=QUICK_COPY_S)
         return self.get(id)._replace(created=created)
 
-    def adopt(self, id: str, path: Path, *, size_bytes: int) -> wire.Volume:
+    def adopt(self, id: str, path: Path, *, size_bytes: int) -> responses.Volume:
         """A volume that is somebody else's file: served as it is, never grown, filled or deleted. Not in the API."""
         with self._hold(id):
             record = self._ledger.volume(id)
@@ -114,7 +114,7 @@ class Volumes:
                 adopted = VolumeRecord(
                     id=id,
                     size_bytes=size_bytes,
-                    source=wire.EmptySource(),
+                    source=requests.EmptySource(),
                     owner=None,
                     thin=False,
                     created_at=now(),
@@ -181,7 +181,7 @@ class Volumes:
             if record.path is None:
                 self._store.remove(record.id)
             self._ledger.forget_volume(record.id)
-        elif record.state == "making" and isinstance(record.source, wire.EmptySource):
+        elif record.state == "making" and isinstance(record.source, requests.EmptySource):
             self._store.create(record.id, record.size_bytes, thin=record.thin)
             self._ledger.save_volume(replace(record, state="ready", condition=None))
         elif record.state == "making":
@@ -213,7 +213,7 @@ class Volumes:
             raise NotFound(f"there is no volume {id}")
         return record
 
-    def _add(self, id: str, spec: wire.VolumeSpec, size_bytes: int) -> VolumeRecord:
+    def _add(self, id: str, spec: requests.VolumeSpec, size_bytes: int) -> VolumeRecord:
         self._check_source(id, spec.source)
         record = VolumeRecord(
             id=id,
@@ -253,10 +253,10 @@ class Volumes:
         log.info("volume grown", volume=record.id, size_bytes=size_bytes)
         return replace(grown, grows_from=None)
 
-    def _check_source(self, id: str, source: wire.Source) -> None:
-        if isinstance(source, wire.ImageSource):
+    def _check_source(self, id: str, source: requests.Source) -> None:
+        if isinstance(source, requests.ImageSource):
             self._images.require(source.image)  # begins to fetch it, and raises UnknownImage
-        if not isinstance(source, wire.VolumeSource):
+        if not isinstance(source, requests.VolumeSource):
             return
         if source.volume == id:
             raise Invalid(f"volume {id} cannot be a copy of itself")
@@ -279,7 +279,7 @@ class Volumes:
                 "log its initiators out, or put the data folder on xfs or btrfs with reflink"
             )
 
-    def _check_same(self, record: VolumeRecord, spec: wire.VolumeSpec) -> None:
+    def _check_same(self, record: VolumeRecord, spec: requests.VolumeSpec) -> None:
         if record.state == "deleting":
             raise NotReady(f"volume {record.id} is being deleted: repeat the request in a moment")
         if record.trashed_at is not None:
@@ -309,17 +309,17 @@ class Volumes:
     def _told(self, record: VolumeRecord) -> Ensured:
         return Ensured(self._tell(record, self._ledger.exports_of(record.id)), record.etag, created=False)
 
-    def _tell(self, record: VolumeRecord, exports: Sequence[str]) -> wire.Volume:
+    def _tell(self, record: VolumeRecord, exports: Sequence[str]) -> responses.Volume:
         making = record.state == "making"
         progress = self._filling.progress(record) if making else None
-        return wire.Volume(
+        return responses.Volume(
             id=record.id,
             size_bytes=record.size_bytes,
             allocated_bytes=0 if record.path is not None else self._store.allocated_bytes(record.id),
             source=record.source,
             owner=record.owner,
             thin=record.thin,
-            phase=wire.Phase.WORKING if making else wire.Phase(record.state),
+            phase=fields.Phase.WORKING if making else fields.Phase(record.state),
             condition=record.condition or _trash_condition(record),
             bytes_done=progress.bytes_done if progress else 0,
             bytes_total=progress.bytes_total if progress else 0,
@@ -340,15 +340,17 @@ def check_match(kind: str, id: str, etag: str, if_match: str | None) -> None:
         raise PreconditionFailed(f"{kind} {id} is at revision {etag} by now: GET it again before changing it")
 
 
-def _identity(source: wire.Source) -> tuple[str, ...]:
-    if isinstance(source, wire.ImageSource):
+def _identity(source: requests.Source) -> tuple[str, ...]:
+    if isinstance(source, requests.ImageSource):
         return (source.type, source.image)
-    if isinstance(source, wire.VolumeSource):
+    if isinstance(source, requests.VolumeSource):
         return (source.type, source.volume)
     return (source.type,)
 
 
-def _trash_condition(record: VolumeRecord) -> wire.Condition | None:
+def _trash_condition(record: VolumeRecord) -> responses.Condition | None:
     if record.trashed_at is None:
         return None
-    return wire.Condition(code="trashed", detail="in the trash: restore it (DELETE …/trash), or delete it for good")
+    return responses.Condition(
+        code="trashed", detail="in the trash: restore it (DELETE …/trash), or delete it for good"
+    )

@@ -21,7 +21,7 @@ from typing import Any
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
 from target_image.agent.naming import MAX_TID
 from target_image.agent.state.rows import ExportRecord, VolumeRecord
-from target_image.api import wire
+from target_image.api import requests
 
 RESERVE_BYTES = 4 * 2**20
 """Preallocated beside the ledger and given up when the disk is full, so that it can still be emptied."""
@@ -127,7 +127,7 @@ class Ledger:
     # -- exports ---------------------------------------------------------------------------------------
 
     def exports(self) -> list[ExportRecord]:
-        luns: dict[str, list[wire.Lun]] = {}
+        luns: dict[str, list[requests.Lun]] = {}
         with self._mutex:
             for row in self._query("SELECT * FROM luns ORDER BY export, lun"):
                 luns.setdefault(row["export"], []).append(_lun(row))
@@ -181,20 +181,20 @@ class Ledger:
 
     # -- images ----------------------------------------------------------------------------------------
 
-    def put_image(self, name: str, spec: wire.ImageSpec) -> None:
+    def put_image(self, name: str, spec: requests.ImageSpec) -> None:
         with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO images VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET spec = excluded.spec",
                 (name, spec.model_dump_json()),
             )
 
-    def image(self, name: str) -> wire.ImageSpec | None:
+    def image(self, name: str) -> requests.ImageSpec | None:
         rows = self._query("SELECT spec FROM images WHERE name = ?", name)
-        return wire.ImageSpec.model_validate_json(rows[0][0]) if rows else None
+        return requests.ImageSpec.model_validate_json(rows[0][0]) if rows else None
 
-    def images(self) -> dict[str, wire.ImageSpec]:
+    def images(self) -> dict[str, requests.ImageSpec]:
         rows = self._query("SELECT name, spec FROM images ORDER BY name")
-        return {row[0]: wire.ImageSpec.model_validate_json(row[1]) for row in rows}
+        return {row[0]: requests.ImageSpec.model_validate_json(row[1]) for row in rows}
 
     def delete_image(self, name: str) -> None:
         with self.transaction() as connection:
@@ -261,8 +261,8 @@ class Ledger:
                 )
 
 
-def _lun(row: sqlite3.Row) -> wire.Lun:
-    return wire.Lun(lun=row["lun"], volume=row["volume"], read_only=bool(row["read_only"]))
+def _lun(row: sqlite3.Row) -> requests.Lun:
+    return requests.Lun(lun=row["lun"], volume=row["volume"], read_only=bool(row["read_only"]))
 
 
 def _lock(path: Path) -> int:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from target_image.agent.engines import Credentials
-from target_image.api import wire
+from target_image.api import requests, responses
 
-_SOURCE: TypeAdapter[wire.Source] = TypeAdapter(wire.Source)
+_SOURCE: TypeAdapter[requests.Source] = TypeAdapter(requests.Source)
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class VolumeRecord:
 
     id: str
     size_bytes: int
-    source: wire.Source
-    owner: wire.Owner | None
+    source: requests.Source
+    owner: requests.Owner | None
     thin: bool
     created_at: datetime
     state: Literal["making", "ready", "failed", "deleting"] = "making"
-    condition: wire.Condition | None = None
+    condition: responses.Condition | None = None
     grows_from: int | None = None
     """The size before a growth that is not finished yet."""
     path: str | None = None
@@ -66,7 +66,7 @@ class VolumeRecord:
             owner=_owner(row),
             thin=bool(row["thin"]),
             state=row["state"],
-            condition=None if row["condition"] is None else wire.Condition.model_validate_json(row["condition"]),
+            condition=None if row["condition"] is None else responses.Condition.model_validate_json(row["condition"]),
             grows_from=row["grows_from"],
             path=row["path"],
             stand_in=bool(row["stand_in"]),
@@ -83,10 +83,10 @@ class ExportRecord:
     id: str
     iqn: str
     shard: int
-    luns: tuple[wire.Lun, ...]
-    access: wire.Access
+    luns: tuple[requests.Lun, ...]
+    access: requests.Access
     chap: Credentials | None
-    owner: wire.Owner | None
+    owner: requests.Owner | None
     created_at: datetime
     tid: int = 0
     deleting: bool = False
@@ -126,7 +126,7 @@ class ExportRecord:
         }
 
     @classmethod
-    def from_row(cls, row: sqlite3.Row, luns: Sequence[wire.Lun]) -> ExportRecord:
+    def from_row(cls, row: sqlite3.Row, luns: Sequence[requests.Lun]) -> ExportRecord:
         chap = None
         if row["chap_username"] is not None:
             chap = Credentials(
@@ -138,7 +138,7 @@ class ExportRecord:
             tid=row["tid"],
             shard=row["shard"],
             luns=tuple(luns),
-            access=wire.Access.model_validate_json(row["access"]),
+            access=requests.Access.model_validate_json(row["access"]),
             chap=chap,
             owner=_owner(row),
             deleting=bool(row["deleting"]),
@@ -147,5 +147,5 @@ class ExportRecord:
         )
 
 
-def _owner(row: sqlite3.Row) -> wire.Owner | None:
-    return None if row["owner"] is None else wire.Owner.model_validate_json(row["owner"])
+def _owner(row: sqlite3.Row) -> requests.Owner | None:
+    return None if row["owner"] is None else requests.Owner.model_validate_json(row["owner"])

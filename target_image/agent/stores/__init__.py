@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from target_image.api import wire
+from target_image.api import responses
 
 
 @dataclass(frozen=True)
@@ -66,5 +66,5 @@ class Store(Protocol):
     def space(self) -> Space:
         """The file system's space, as an ordinary user of it has it."""
 
-    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> wire.Condition | None:
+    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> responses.Condition | None:
         """Why a backing file cannot be served, or None. Looks at this one file and never changes it."""

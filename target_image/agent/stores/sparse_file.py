@@ -18,7 +18,7 @@ from typing import Literal
 from target_image.agent.durable import sync
 from target_image.agent.errors import NoSpace, SourceChanged, StoreFailed
 from target_image.agent.stores import Space
-from target_image.api import wire
+from target_image.api import responses
 
 FICLONE = 0x40049409
 """ioctl_ficlonerange(2): share the source's blocks, copy on write."""
@@ -113,15 +113,15 @@ class SparseFileStore:
             found = os.statvfs(self._volumes)
         return Space(total_bytes=found.f_blocks * found.f_frsize, free_bytes=found.f_bavail * found.f_frsize)
 
-    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> wire.Condition | None:
+    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> responses.Condition | None:
         try:
             file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
-            return wire.Condition(
+            return responses.Condition(
                 code="backing-file-missing", detail=f"{path} is gone: put it back, or delete the export and the volume"
             )
         except OSError as error:
-            return wire.Condition(
+            return responses.Condition(
                 code="backing-file-unusable",
                 detail=f"{path} cannot be opened for {'writing' if writable else 'reading'} ({error.strerror}): "
                 "mend its owner, mode or file system; it is not served read-only instead",
@@ -182,24 +182,24 @@ class SparseFileStore:
                 second.unlink(missing_ok=True)
 
 
-def _content_problem(file: int, path: Path, size_bytes: int) -> wire.Condition | None:
+def _content_problem(file: int, path: Path, size_bytes: int) -> responses.Condition | None:
     found = os.fstat(file)
     try:
         length = os.lseek(file, 0, os.SEEK_END)  # works for block devices, too
         for offset in (0, max(0, length - 4096)):
             os.pread(file, 4096, offset)
     except OSError as error:
-        return wire.Condition(
+        return responses.Condition(
             code="backing-file-unreadable",
             detail=f"{path} cannot be read ({error.strerror}): look at the disk below, then restore the volume",
         )
     if length < size_bytes:
-        return wire.Condition(
+        return responses.Condition(
             code="backing-file-truncated",
             detail=f"{path} has {length} bytes, and the volume {size_bytes}: restore it from a backup, or delete it",
         )
     if found.st_nlink == 0:
-        return wire.Condition(code="backing-file-missing", detail=f"{path} was deleted a moment ago")
+        return responses.Condition(code="backing-file-missing", detail=f"{path} was deleted a moment ago")
     return None
 
 

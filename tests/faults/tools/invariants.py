@@ -14,7 +14,7 @@ import subprocess
 
 from provisioner.kube.client import Json, secrets_path
 from target_image.api.client import TargetError
-from target_image.api.wire import ExportSpec, Lun, VolumeSpec
+from target_image.api.requests import ExportSpec, Lun, VolumeSpec
 from tests.faults.tools.disks import Disk, Written
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.api import wire
+from target_image.api import fields
 from target_image.api.client import ApiProblem
 from tests.guest.initiator import IscsiVolume, attach, detach, format_and_mount
 from tests.guest.inside.here import Here
@@ -41,7 +41,7 @@ def exported(agent: Agent) -> IscsiVolume:
         assert client.capabilities().engine == "lio"
         client.ensure_volume("disk", volume_spec(64))
         made = client.ensure_export("disk", export_spec("disk", chap=CHAP, access={"initiators": [INITIATOR]}))
-        assert made.phase is wire.Phase.READY
+        assert made.phase is fields.Phase.READY
     return IscsiVolume((agent.portal,), made.iqn, 1, CHAP["username"], CHAP["password"])
 
 

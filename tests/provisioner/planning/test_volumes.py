@@ -11,7 +11,7 @@ from provisioner.planning import claims, volumes
 from provisioner.planning.claims import ClaimName
 from provisioner.planning.volumes import Identity, SecretName
 from provisioner.settings import TargetSettings
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 
 IDENTITY = Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")
 KEY = b"k" * 32
@@ -21,17 +21,17 @@ def target(host: str = "t0.svc", **more: Any) -> TargetSettings:
     return TargetSettings(name="t0", url="http://t0:8081", portal_host=host, **more)
 
 
-def export(port: int = 3260, shard: int = 0) -> wire.Export:
-    return wire.Export(
+def export(port: int = 3260, shard: int = 0) -> responses.Export:
+    return responses.Export(
         id="pvc-u",
         iqn="iqn.2026-11.io.lundock:pvc-u",
         luns=[],
-        access=wire.Access(),
+        access=requests.Access(),
         chap=None,
         owner=None,
         shard=shard,
         portals=[f"[::]:{port}"],
-        phase=wire.Phase.READY,
+        phase=fields.Phase.READY,
     )
 
 

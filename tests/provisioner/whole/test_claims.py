@@ -10,7 +10,7 @@ import pytest
 from provisioner.kube import client
 from provisioner.kube.client import CLASSES
 from provisioner.planning import quantity
-from target_image.api import wire
+from target_image.api import requests
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually
 
@@ -154,7 +154,7 @@ def test_a_clone_has_its_sources_data(stage: Stage, target: TargetProcess) -> No
     copy = stage.bound("copy")["metadata"]["name"]
     volume = target.client.get_volume(copy)
     assert volume is not None
-    assert volume.source == wire.VolumeSource(volume=golden)
+    assert volume.source == requests.VolumeSource(volume=golden)
     stage.claim("small", "4Mi", dataSource=source)
     stage.wait_event("small", "CloneTooSmall")
 
@@ -236,10 +236,10 @@ def test_a_volume_in_the_trash_is_taken_out_for_its_claim(stage: Stage, target: 
     assert claim is not None
     uid = claim["metadata"]["uid"]
     cluster = stage.kube.get("/api/v1/namespaces/kube-system")["metadata"]["uid"]
-    owner = wire.Owner(
+    owner = requests.Owner(
         cluster=cluster, release=stage.config["release"], namespace=stage.namespace, claim="twice", claim_uid=uid
     )
-    target.client.ensure_volume(f"pvc-{uid}", wire.VolumeSpec(size_bytes=8 * MIB, owner=owner))
+    target.client.ensure_volume(f"pvc-{uid}", requests.VolumeSpec(size_bytes=8 * MIB, owner=owner))
     target.client.trash_volume(f"pvc-{uid}")
     stage.patch_claim("twice", {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "node-1"}}})
     assert stage.bound("twice")["metadata"]["name"] == f"pvc-{uid}"

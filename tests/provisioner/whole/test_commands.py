@@ -13,7 +13,7 @@ import yaml
 from cluster.components.control_plane import ControlPlane
 from provisioner.commands import inspection
 from provisioner.kube.client import secrets_path
-from target_image.api import wire
+from target_image.api import requests
 from tests.provisioner.stage import Stage
 from tests.waiting import eventually
 
@@ -178,10 +178,10 @@ def test_plan_of_a_file_that_holds_no_whole_claim(stage: Stage, tmp_path: Path, 
 
 def test_sweep_lists_an_orphan_and_removes_it_only_when_told(stage: Stage) -> None:
     client, uid = stage.targets[0].client, stage.kube.get("/api/v1/namespaces/kube-system")["metadata"]["uid"]
-    owner = wire.Owner(
+    owner = requests.Owner(
         cluster=uid, release=stage.config["release"], namespace=stage.namespace, claim="x", claim_uid="0"
     )
-    client.ensure_volume("pvc-0", wire.VolumeSpec(size_bytes=2**20, owner=owner))
+    client.ensure_volume("pvc-0", requests.VolumeSpec(size_bytes=2**20, owner=owner))
     stage.make_class(f"{stage.id}-vault", {"chapSecretNamespace": "default"})
     secret = {"metadata": {"name": "pvc-0-chap"}, "type": "kubernetes.io/iscsi-chap"}
     for namespace in (stage.namespace, "default"):

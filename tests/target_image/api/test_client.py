@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 from target_image.api.client import ApiProblem, OutcomeUnknown, TargetClient, TargetError, Unreachable
 from tests.target_image.conftest import export_spec, volume_spec
 
@@ -154,16 +154,16 @@ def test_the_token_file_is_read_for_every_request(tmp_path: Path) -> None:
 
 def test_passwords_are_sent_and_nothing_else_hides_them() -> None:
     spec = export_spec("disk", chap={"username": "disk", "password": "a-long-password"})
-    answer = wire.Export(
+    answer = responses.Export(
         id="disk",
         iqn="iqn.2026-11.test:disk",
         luns=[],
-        access=wire.Access(),
+        access=requests.Access(),
         chap=None,
         owner=None,
         shard=0,
         portals=[],
-        phase=wire.Phase.READY,
+        phase=fields.Phase.READY,
     )
     with server(201, answer.model_dump_json().encode()) as (url, asked), TargetClient(url) as client:
         client.ensure_export("disk", spec)

@@ -16,8 +16,9 @@ import requests
 
 from target_image.agent.errors import SettingsError
 from target_image.agent.settings import Settings
-from target_image.api import wire
+from target_image.api import problems
 from target_image.api.client import ApiProblem, TargetClient
+from target_image.api.requests import ExportSpec, ImageSpec, VolumeSpec
 from tests.capabilities import need
 from tests.target_image import image_server, initiator
 from tests.target_image.agent import Agent
@@ -61,7 +62,7 @@ def test_every_error_is_a_problem(agent: Agent, session: requests.Session) -> No
         ),
     ]:
         answer = session.request(method, f"{agent.url}{path}", json=content, timeout=30)
-        problem = wire.Problem.model_validate_json(answer.content)
+        problem = problems.Problem.model_validate_json(answer.content)
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert (answer.status_code, problem.status, problem.code) == (status, status, code), (method, path)
         assert problem.detail
@@ -177,7 +178,7 @@ def test_health_and_metrics(make_agent: MakeAgent, session: requests.Session) ->
         client.ensure_volume("disk", volume_spec())
         client.ensure_export("disk", export_spec("disk"))
         images.add("/a.img", bytes(2**20), hold=(hold := threading.Event()))
-        client.put_image("a", wire.ImageSpec(urls=[images.url("/a.img")], digest="sha256:" + "0" * 64))
+        client.put_image("a", ImageSpec(urls=[images.url("/a.img")], digest="sha256:" + "0" * 64))
         eventually(lambda: _image_bytes(client, "a") > 0, "half of the image is there")
         session.request("NONSENSE", f"{agent.url}/v1/volumes", timeout=30)
         with initiator.Session(agent.login("disk")) as disk:
@@ -220,7 +221,7 @@ def _image_bytes(client: TargetClient, name: str) -> int:
 def test_the_examples_of_the_document_are_requests_that_it_takes(agent: Agent, session: requests.Session) -> None:
     document = session.get(f"{agent.url}/openapi.json", timeout=30).json()
     assert document["openapi"] == "3.1.0"
-    models = {"volumes": wire.VolumeSpec, "exports": wire.ExportSpec, "images": wire.ImageSpec}
+    models = {"volumes": VolumeSpec, "exports": ExportSpec, "images": ImageSpec}
     seen = set()
     for path, operations in document["paths"].items():
         if "requestBody" in operations.get("put", {}):

@@ -8,7 +8,7 @@ import pytest
 
 from target_image.agent.engines.tgt import show
 from target_image.agent.errors import InUse
-from target_image.api import wire
+from target_image.api import fields
 from tests.capabilities import need
 from tests.target_image import initiator
 from tests.target_image.agent import Agent
@@ -43,7 +43,7 @@ def test_no_name_hides_a_session(make_service: MakeService, name: bytes) -> None
         chap = {"username": "disk", "password": "the-next-password"}
         service.exports.ensure("disk", export_spec("disk", chap=chap), "*", force=True)
         eventually(lambda: service.exports.sessions() == [], "the forced change ends the session")
-        assert [volume.phase for volume in service.volumes.list()] == [wire.Phase.READY]
+        assert [volume.phase for volume in service.volumes.list()] == [fields.Phase.READY]
 
 
 @pytest.mark.parametrize("name", [*NAMES, b"iqn.2026-11.test:alias"], ids=[*IDS, "alias"])

@@ -21,7 +21,7 @@ from target_image.agent.http import pages
 from target_image.agent.http.pages.view import MAX_EXPORTS, Page, page
 from target_image.agent.service.agent import Service
 from target_image.agent.settings import Settings
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 from tests.capabilities import need
 from tests.target_image import image_server
 from tests.target_image.conftest import MakeService
@@ -32,25 +32,27 @@ PASSWORD = "never-to-be-shown"
 IQN = "iqn.2017-01.io.kubevirt:sn.42"
 MIB = 2**20
 
-CAPABILITIES = wire.Capabilities(
+CAPABILITIES = responses.Capabilities(
     version="1.2.3", engine="tgt", grow="detached", mutual_chap=True, access_by_initiator=True, access_by_network=True,
     access_by_both=False, clone="sparse-copy", unmap=True, shards=1,
 )  # fmt: skip
-CAPACITY = wire.Capacity(total_bytes=100, free_bytes=25, promised_bytes=50, available_bytes=10, overcommit_ratio=1.0)
+CAPACITY = responses.Capacity(
+    total_bytes=100, free_bytes=25, promised_bytes=50, available_bytes=10, overcommit_ratio=1.0
+)
 
 
-def volume(id: str, **more: object) -> wire.Volume:
-    return wire.Volume(
-        id=id, size_bytes=MIB, allocated_bytes=0, source=wire.EmptySource(), owner=None, thin=True,
-        phase=wire.Phase.READY, created_at=datetime.now(UTC),
+def volume(id: str, **more: object) -> responses.Volume:
+    return responses.Volume(
+        id=id, size_bytes=MIB, allocated_bytes=0, source=requests.EmptySource(), owner=None, thin=True,
+        phase=fields.Phase.READY, created_at=datetime.now(UTC),
     ).model_copy(update=more)  # fmt: skip
 
 
-def export(id: str = "e", volumes: tuple[str, ...] = ("v",), **more: object) -> wire.Export:
-    luns = [wire.Lun(lun=number, volume=volume) for number, volume in enumerate(volumes, 1)]
-    return wire.Export(
-        id=id, iqn=IQN, luns=luns, access=wire.Access(), chap=None, owner=None, shard=0, portals=[],
-        phase=wire.Phase.READY,
+def export(id: str = "e", volumes: tuple[str, ...] = ("v",), **more: object) -> responses.Export:
+    luns = [requests.Lun(lun=number, volume=volume) for number, volume in enumerate(volumes, 1)]
+    return responses.Export(
+        id=id, iqn=IQN, luns=luns, access=requests.Access(), chap=None, owner=None, shard=0, portals=[],
+        phase=fields.Phase.READY,
     ).model_copy(update=more)  # fmt: skip
 
 
@@ -70,8 +72,8 @@ def test_nothing_going_on_needs_no_reload() -> None:
     "going_on",
     [
         {"ready": False},
-        {"volumes": [volume("v", phase=wire.Phase.WORKING)]},
-        {"images": [wire.Image(name="a", spec=None, phase=wire.Phase.WORKING)]},
+        {"volumes": [volume("v", phase=fields.Phase.WORKING)]},
+        {"images": [responses.Image(name="a", spec=None, phase=fields.Phase.WORKING)]},
     ],
 )
 def test_work_makes_the_page_reload(going_on: dict[str, object]) -> None:
@@ -79,7 +81,10 @@ def test_work_makes_the_page_reload(going_on: dict[str, object]) -> None:
 
 
 def test_the_example_boots_the_first_lun_with_something_on_it() -> None:
-    volumes = [volume("demo-01234567-empty"), volume("demo-01234567-alpine", source=wire.ImageSource(image="alpine"))]
+    volumes = [
+        volume("demo-01234567-empty"),
+        volume("demo-01234567-alpine", source=requests.ImageSource(image="alpine")),
+    ]
     card = shown(exports=[export(volumes=(volumes[0].id, volumes[1].id))], volumes=volumes).exports[0]
     assert [(lun.name, lun.blank) for lun in card.luns] == [("empty", True), ("alpine", False)]
     assert any(line.line.endswith(f"file=iscsi://host/{IQN}/2") for line in card.commands)
@@ -104,7 +109,7 @@ def test_thousands_of_exports_are_counted() -> None:
 
 @pytest.mark.parametrize(("done", "total", "percent"), [(0, 0, 0), (1, 3, 33), (3, 3, 100), (5, 3, 100)])
 def test_percent(done: int, total: int, percent: int) -> None:
-    image = wire.Image(name="a", spec=None, phase=wire.Phase.WORKING, bytes_done=done, bytes_total=total)
+    image = responses.Image(name="a", spec=None, phase=fields.Phase.WORKING, bytes_done=done, bytes_total=total)
     assert shown(images=[image]).images[0].percent == percent
 
 
@@ -141,9 +146,9 @@ def fetched(url: str, host: str | None = None) -> tuple[str, dict[str, str]]:
 
 def filled(service: Service) -> Login:
     """One export with CHAP, and how to log in to it."""
-    service.volumes.ensure("disk", wire.VolumeSpec(size_bytes=MIB))
+    service.volumes.ensure("disk", requests.VolumeSpec(size_bytes=MIB))
     content = {"iqn": IQN, "luns": [{"lun": 1, "volume": "disk"}], "chap": {"username": "anna", "password": PASSWORD}}
-    service.exports.ensure("disk", wire.ExportSpec.model_validate(content))
+    service.exports.ensure("disk", requests.ExportSpec.model_validate(content))
     return Login(f"127.0.0.1:{service.settings.iscsi_port}", IQN, "anna", PASSWORD)
 
 
@@ -188,7 +193,7 @@ def test_a_progress_bar_moves_while_an_image_comes(make_service: MakeService) ->
             assert '<meta http-equiv="refresh"' in html
             assert '<progress max="100" value="' in html
             hold.set()
-            eventually(lambda: service.images.get("slow").phase is wire.Phase.READY, "the image is ready")
+            eventually(lambda: service.images.get("slow").phase is fields.Phase.READY, "the image is ready")
             html, _ = fetched(url)
             assert '<meta http-equiv="refresh"' not in html
             assert "<progress" not in html

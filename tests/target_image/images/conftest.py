@@ -14,7 +14,7 @@ from target_image.agent.images import catalogue
 from target_image.agent.images.library import Images
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.api import wire
+from target_image.api import fields, responses
 from tests.target_image import image_server
 from tests.target_image.image_server import ImageServer
 from tests.waiting import eventually
@@ -73,6 +73,6 @@ def images(make_images: MakeImages) -> Images:
     return make_images()
 
 
-def settled(images: Images, name: str) -> wire.Image:
-    eventually(lambda: images.get(name).phase in (wire.Phase.READY, wire.Phase.FAILED), f"image {name} is settled")
+def settled(images: Images, name: str) -> responses.Image:
+    eventually(lambda: images.get(name).phase in (fields.Phase.READY, fields.Phase.FAILED), f"image {name} is settled")
     return images.get(name)

@@ -10,7 +10,7 @@ import pytest
 from target_image.agent.errors import ImageFailed, SettingsError
 from target_image.agent.images.bundle import bundle
 from target_image.agent.images.catalogue import Entry
-from target_image.api.wire import ImageSpec
+from target_image.api.requests import ImageSpec
 from tests.target_image import image_server
 
 BODY = b"an image" * 1000

@@ -8,7 +8,7 @@ import pytest
 
 from target_image.agent.errors import SettingsError
 from target_image.agent.images import catalogue
-from target_image.api.wire import ImageFormat
+from target_image.api.fields import ImageFormat
 
 DIGEST = "sha256:" + "a" * 64
 

@@ -16,7 +16,7 @@ from target_image.agent import shell
 from target_image.agent.errors import ImageFailed
 from target_image.agent.images import convert, qcow2
 from target_image.agent.images.download import Stopped
-from target_image.api.wire import ImageFormat
+from target_image.api.fields import ImageFormat
 from tests.capabilities import need
 
 MIB = 2**20

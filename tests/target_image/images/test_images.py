@@ -27,7 +27,7 @@ from target_image.agent.images import catalogue
 from target_image.agent.images.library import Images
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 from tests.capabilities import need
 from tests.target_image.image_server import ImageServer
 from tests.target_image.images.conftest import DEMO_DISK, DISK, MIB, ROOM, MakeImages, settled
@@ -56,9 +56,9 @@ def test_every_format_becomes_the_same_sparse_disk(
     if path.endswith(".xz"):
         content = lzma.compress(content)
     told = images.put("a", server.spec(path, content, format))
-    assert told.phase in (wire.Phase.WORKING, wire.Phase.READY)
-    assert settled(images, "a") == wire.Image(
-        name="a", spec=told.spec, phase=wire.Phase.READY, virtual_size_bytes=len(DISK)
+    assert told.phase in (fields.Phase.WORKING, fields.Phase.READY)
+    assert settled(images, "a") == responses.Image(
+        name="a", spec=told.spec, phase=fields.Phase.READY, virtual_size_bytes=len(DISK)
     )
     ready = images.require("a")
     assert ready is not None
@@ -72,7 +72,7 @@ def test_asking_again_fetches_nothing_again(server: ImageServer, images: Images)
     wanted = server.spec("/a.img", DISK)
     images.put("a", wanted)
     settled(images, "a")
-    assert images.put("a", wanted).phase is wire.Phase.READY
+    assert images.put("a", wanted).phase is fields.Phase.READY
     assert len(server.requests) == 1
 
 
@@ -87,9 +87,9 @@ def test_one_download_however_many_ask(server: ImageServer, images: Images) -> N
         thread.start()
     for thread in threads:
         thread.join()
-    assert {images.get(name).phase for name in names} == {wire.Phase.WORKING}
+    assert {images.get(name).phase for name in names} == {fields.Phase.WORKING}
     hold.set()
-    assert {settled(images, name).phase for name in names} == {wire.Phase.READY}
+    assert {settled(images, name).phase for name in names} == {fields.Phase.READY}
     assert len(server.requests) == 1
 
 
@@ -101,7 +101,7 @@ def test_progress_is_told(server: ImageServer, images: Images) -> None:
     assert images.get("a").bytes_total == len(DISK)
     assert images.require("a") is None
     hold.set()
-    assert settled(images, "a").phase is wire.Phase.READY
+    assert settled(images, "a").phase is fields.Phase.READY
 
 
 def test_a_wrong_digest_fails_and_leaves_nothing(server: ImageServer, images: Images, settings: Settings) -> None:
@@ -109,7 +109,7 @@ def test_a_wrong_digest_fails_and_leaves_nothing(server: ImageServer, images: Im
     server.files["/a.img"].body = DISK[:-1] + b"!"
     images.put("a", wanted)
     failed = settled(images, "a")
-    assert failed.phase is wire.Phase.FAILED
+    assert failed.phase is fields.Phase.FAILED
     assert failed.condition is not None
     assert "digest" in failed.condition.detail
     assert list(settings.images_dir.iterdir()) == []
@@ -122,11 +122,11 @@ def test_a_failure_is_tried_again_later(server: ImageServer, images: Images, mon
     wanted = server.spec("/a.img", DISK)
     server.files["/a.img"].status = 503
     images.put("a", wanted)
-    assert settled(images, "a").phase is wire.Phase.FAILED
+    assert settled(images, "a").phase is fields.Phase.FAILED
     server.files["/a.img"].status = 200
     monkeypatch.setattr("target_image.agent.images.library.RETRY_AFTER_S", 0.0)
     assert images.require("a") is None
-    assert settled(images, "a").phase is wire.Phase.READY
+    assert settled(images, "a").phase is fields.Phase.READY
 
 
 def test_a_bomb_fails_and_leaves_nothing(server: ImageServer, make_images: MakeImages, settings: Settings) -> None:
@@ -149,7 +149,7 @@ def test_the_rest_of_a_kill_is_cleared_or_gone_on_with(
     (settings.images_dir / f"{key}.partial").write_bytes(DISK[:100_000])
     (settings.images_dir / f"{key}.work-raw").write_bytes(DISK[:200_000])
     images = make_images()
-    assert settled(images, "a").phase is wire.Phase.READY
+    assert settled(images, "a").phase is fields.Phase.READY
     assert server.requests == [("/a.img", "bytes=100000-")]
     assert [path.name for path in settings.images_dir.iterdir()] == [f"{key}.raw"]
 
@@ -157,14 +157,14 @@ def test_the_rest_of_a_kill_is_cleared_or_gone_on_with(
 KILLED = """
 import sys, time
 from pathlib import Path
-from target_image.api import wire
+from target_image.api import requests
 from target_image.agent.images.library import Images
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.settings import Settings
 settings = Settings(data_dir=Path(sys.argv[1]), share_dir=Path(sys.argv[2]), image_hosts=("127.0.0.0/8",))
 images = Images(settings, Ledger(settings.ledger_file), room=lambda: 2**40, known={})
 images.start()
-images.put("a", wire.ImageSpec.model_validate_json(sys.argv[3]))
+images.put("a", requests.ImageSpec.model_validate_json(sys.argv[3]))
 time.sleep(60)
 """
 
@@ -186,7 +186,7 @@ def test_kill_dash_nine_in_the_middle_of_a_download(server: ImageServer, setting
     images = Images(settings, ledger, room=lambda: ROOM, known={})
     try:
         images.start()
-        assert settled(images, "a").phase is wire.Phase.READY
+        assert settled(images, "a").phase is fields.Phase.READY
         ready = images.require("a")
         assert ready is not None
         assert ready.path.read_bytes() == DISK
@@ -199,7 +199,7 @@ def test_kill_dash_nine_in_the_middle_of_a_download(server: ImageServer, setting
 def test_the_demo_disk_is_always_there(images: Images) -> None:
     assert images.get("demo").spec is None
     assert images.require("demo") is None
-    assert settled(images, "demo").phase is wire.Phase.READY
+    assert settled(images, "demo").phase is fields.Phase.READY
     ready = images.require("demo")
     assert ready is not None
     assert ready.path.read_bytes() == DEMO_DISK
@@ -223,7 +223,7 @@ def test_the_demo_disk_stands_in(server: ImageServer, make_images: MakeImages) -
     del server.files["/gone.img"]
     images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
     assert images.require("alpine") is None
-    assert settled(images, "alpine").phase is wire.Phase.FAILED
+    assert settled(images, "alpine").phase is fields.Phase.FAILED
     images.stand_in("alpine")
     eventually(lambda: images.require("alpine") is not None, "the demo disk is ready")
     ready = images.require("alpine")
@@ -241,7 +241,7 @@ def test_what_the_container_carries_is_not_fetched(
     (settings.share_dir / "images" / wanted.digest.replace(":", "-")).write_bytes(DISK)
     images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
     images.require("alpine")
-    assert settled(images, "alpine").phase is wire.Phase.READY
+    assert settled(images, "alpine").phase is fields.Phase.READY
     assert server.requests == []
 
 
@@ -282,21 +282,21 @@ def test_another_spec_under_the_same_name_is_a_conflict(server: ImageServer, mak
 )
 def test_a_url_beyond_the_list_is_refused_at_once(images: Images, ledger: Ledger, url: str, reason: str) -> None:
     with pytest.raises(Invalid, match=reason):
-        images.put("a", wire.ImageSpec(urls=[url], digest="sha256:" + "0" * 64))
+        images.put("a", requests.ImageSpec(urls=[url], digest="sha256:" + "0" * 64))
     assert ledger.images() == {}
 
 
 def test_differently_packed_mirrors_are_refused(server: ImageServer, images: Images) -> None:
     urls = [server.url("/a.img"), server.url("/a.img.gz")]
     with pytest.raises(Invalid, match="differently packed"):
-        images.put("a", wire.ImageSpec(urls=urls, digest="sha256:" + "0" * 64))
+        images.put("a", requests.ImageSpec(urls=urls, digest="sha256:" + "0" * 64))
 
 
 def test_two_specs_under_one_name_at_once_are_not_both_taken(server: ImageServer, images: Images) -> None:
     specs = [server.spec(f"/{number}.img", DISK[: (number + 1) * 1000]) for number in range(8)]
     together, taken = threading.Barrier(len(specs)), []
 
-    def put(spec: wire.ImageSpec) -> None:
+    def put(spec: requests.ImageSpec) -> None:
         together.wait()
         with contextlib.suppress(IdentityConflict):
             images.put("a", spec)
@@ -346,4 +346,4 @@ def test_stop_does_not_wait_for_a_slow_server(server: ImageServer, images: Image
     assert [thread for thread in threading.enumerate() if thread.name == "image a" and not thread.daemon] == []
     hold.set()
     eventually(lambda: "image a" not in [thread.name for thread in threading.enumerate()], "its worker ends")
-    assert images.get("a").phase is wire.Phase.WORKING
+    assert images.get("a").phase is fields.Phase.WORKING

@@ -15,7 +15,7 @@ from target_image.agent.images.library import Images
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import VolumeRecord
-from target_image.api import wire
+from target_image.api import fields, requests
 from tests.target_image.image_server import ImageServer
 from tests.target_image.images.conftest import DISK, MIB, MakeImages, settled
 from tests.waiting import eventually
@@ -27,7 +27,7 @@ def test_a_deleted_image_frees_its_space(server: ImageServer, images: Images, se
         images.put(name, wanted)
         settled(images, name)
     images.delete("a")
-    assert images.get("b").phase is wire.Phase.READY
+    assert images.get("b").phase is fields.Phase.READY
     images.delete("b")
     images.delete("b")
     assert list(settings.images_dir.iterdir()) == []
@@ -58,7 +58,7 @@ def test_a_catalogues_image_deleted_while_it_is_fetched_leaves_nothing(
     images.delete("alpine")
     hold.set()
     eventually(lambda: list(settings.images_dir.iterdir()) == [], "its files are gone")
-    assert images.get("alpine").phase is wire.Phase.PENDING
+    assert images.get("alpine").phase is fields.Phase.PENDING
 
 
 def test_an_image_wanted_again_while_it_is_fetched_is_kept(server: ImageServer, images: Images) -> None:
@@ -69,7 +69,7 @@ def test_an_image_wanted_again_while_it_is_fetched_is_kept(server: ImageServer, 
     images.delete("a")
     images.put("a", wanted)
     hold.set()
-    assert settled(images, "a").phase is wire.Phase.READY
+    assert settled(images, "a").phase is fields.Phase.READY
     assert len(server.requests) == 1
 
 
@@ -78,12 +78,12 @@ def test_names_of_one_file_keep_it_for_each_other(server: ImageServer, make_imag
     images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
     images.put("a", wanted)
     settled(images, "a")
-    ledger.add_volume(VolumeRecord("v", MIB, wire.ImageSource(image="alpine"), None, True, now(), state="making"))
+    ledger.add_volume(VolumeRecord("v", MIB, requests.ImageSource(image="alpine"), None, True, now(), state="making"))
     with pytest.raises(NotReady, match="v is still being filled"):
         images.delete("a")
     ledger.forget_volume("v")
     images.delete("a")
-    assert images.get("alpine").phase is wire.Phase.READY
+    assert images.get("alpine").phase is fields.Phase.READY
 
 
 def test_files_that_no_name_leads_to_are_deleted_at_start(
@@ -108,7 +108,7 @@ def test_files_that_no_name_leads_to_are_deleted_at_start(
 def test_an_image_that_a_volume_waits_for_stays(server: ImageServer, images: Images, ledger: Ledger) -> None:
     images.put("a", server.spec("/a.img", DISK))
     settled(images, "a")
-    source = wire.ImageSource(image="a")
+    source = requests.ImageSource(image="a")
     ledger.add_volume(VolumeRecord("v", MIB, source, None, True, now(), state="making"))
     with pytest.raises(NotReady, match="v is still being filled"):
         images.delete("a")

@@ -21,7 +21,7 @@ from target_image.agent.service.agent import Service
 from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores.sparse_file import SparseFileStore
-from target_image.api import wire
+from target_image.api import fields, requests
 from tests.target_image import initiator
 from tests.target_image.conftest import MakeService, export_spec, volume_spec
 from tests.waiting import eventually
@@ -120,7 +120,7 @@ def _served(service: Service, chap: dict[str, str], size_bytes: int) -> None:
     assert _can_log_in(service, chap)
     assert not _can_log_in(service, other)
     export = service.exports.get("disk").export
-    assert (export.phase, export.condition) == (wire.Phase.READY, None)
+    assert (export.phase, export.condition) == (fields.Phase.READY, None)
     assert service.volumes.get("disk").volume.size_bytes == size_bytes
     assert service.store.size_bytes("disk") == size_bytes
 
@@ -130,7 +130,7 @@ def _files(service: Service) -> set[str]:
 
 
 def _check_made(service: Service) -> None:
-    assert service.volumes.get("disk").volume.phase is wire.Phase.READY
+    assert service.volumes.get("disk").volume.phase is fields.Phase.READY
     assert _files(service) == {"disk.raw"}
 
 
@@ -202,10 +202,10 @@ def test_a_kill_while_a_copy_is_made(make_service: MakeService, monkeypatch: pyt
 
     with monkeypatch.context() as patched:
         patched.setattr(SparseFileStore, "fill", dying_fill)
-        service.volumes.ensure("copy", volume_spec(16, wire.VolumeSource(volume="origin")))
+        service.volumes.ensure("copy", volume_spec(16, requests.VolumeSource(volume="origin")))
         eventually((service.settings.data_dir / "volumes" / "copy.part").exists, "the copy has begun")
     service = _restart(service, make_service)
-    eventually(lambda: service.volumes.get("copy").volume.phase is wire.Phase.READY, "the copy is ready")
+    eventually(lambda: service.volumes.get("copy").volume.phase is fields.Phase.READY, "the copy is ready")
     assert service.store.path("copy").read_bytes() == service.store.path("origin").read_bytes()
     assert _files(service) == {"copy.raw", "origin.raw"}
 

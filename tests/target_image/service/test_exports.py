@@ -10,7 +10,7 @@ from target_image.agent.engines import EngineCapabilities
 from target_image.agent.errors import Invalid, NotSupported
 from target_image.agent.service.exports import check
 from target_image.agent.settings import MIB
-from target_image.api import wire
+from target_image.api import fields
 from target_image.api.client import ApiProblem, TargetClient
 from tests.capabilities import need
 from tests.target_image import initiator
@@ -59,7 +59,7 @@ class TestOverTheApi:
         spec = export_spec("disk", chap=chap(OLD))
         made = client.ensure_export("disk", spec)
         assert made.iqn == "iqn.2026-11.io.lundock:disk"
-        assert made.phase is wire.Phase.READY
+        assert made.phase is fields.Phase.READY
         assert client.ensure_export("disk", spec) == made
         for _ in range(2):
             client.delete_export("disk")

@@ -9,7 +9,7 @@ import pytest
 from target_image.agent.errors import AgentError
 from target_image.agent.service.filling import Filling
 from target_image.agent.state.rows import VolumeRecord
-from target_image.api import wire
+from target_image.api import fields, requests
 from tests.target_image.conftest import MakeService, volume_spec
 from tests.waiting import eventually
 
@@ -22,20 +22,20 @@ def test_a_mistake_ends_as_a_failed_volume(make_service: MakeService, monkeypatc
     def breaks(*_: object, **__: object) -> None:
         raise RuntimeError("a mistake")
 
-    def phase() -> wire.Phase:
+    def phase() -> fields.Phase:
         return service.volumes.get("copy").volume.phase
 
     service.volumes.ensure("origin", volume_spec())
-    copy = volume_spec(source=wire.VolumeSource(volume="origin"))
+    copy = volume_spec(source=requests.VolumeSource(volume="origin"))
     with monkeypatch.context() as patch:
         patch.setattr("target_image.agent.stores.sparse_file.SparseFileStore.fill", breaks)
         service.volumes.ensure("copy", copy)
-        eventually(lambda: phase() is wire.Phase.FAILED, "the copy fails")
+        eventually(lambda: phase() is fields.Phase.FAILED, "the copy fails")
     condition = service.volumes.get("copy").volume.condition
     assert condition is not None
     assert "RuntimeError: a mistake" in condition.detail
     service.volumes.ensure("copy", copy)
-    eventually(lambda: phase() is wire.Phase.READY, "the next attempt goes well")
+    eventually(lambda: phase() is fields.Phase.READY, "the next attempt goes well")
 
 
 def test_a_repeat_in_the_moment_of_failing_is_not_lost(
@@ -43,7 +43,7 @@ def test_a_repeat_in_the_moment_of_failing_is_not_lost(
 ) -> None:
     """The failure is told before the attempt has quite ended: whoever repeats the request then must be heard."""
     service = make_service()
-    copy = volume_spec(source=wire.VolumeSource(volume="origin"))
+    copy = volume_spec(source=requests.VolumeSource(volume="origin"))
     service.volumes.ensure("origin", volume_spec())
     fail, repeated = Filling._fail, threading.Event()
 
@@ -58,7 +58,7 @@ def test_a_repeat_in_the_moment_of_failing_is_not_lost(
     with monkeypatch.context() as patch:
         patch.setattr("target_image.agent.stores.sparse_file.SparseFileStore.fill", breaks)
         service.volumes.ensure("copy", copy)
-        eventually(lambda: service.volumes.get("copy").volume.phase is wire.Phase.FAILED, "the copy fails")
+        eventually(lambda: service.volumes.get("copy").volume.phase is fields.Phase.FAILED, "the copy fails")
     service.volumes.ensure("copy", copy)
     repeated.set()
-    eventually(lambda: service.volumes.get("copy").volume.phase is wire.Phase.READY, "the repeat is done", 10)
+    eventually(lambda: service.volumes.get("copy").volume.phase is fields.Phase.READY, "the repeat is done", 10)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from target_image.agent.settings import GIB, MIB
-from target_image.api import wire
+from target_image.api import fields, requests
 from target_image.api.client import ApiProblem, TargetClient
 from tests.capabilities import need
 from tests.target_image import initiator
@@ -24,18 +24,18 @@ def refused(code: str) -> pytest.RaisesExc[ApiProblem]:
 
 def test_ensure_is_idempotent_and_a_size_is_a_minimum(client: TargetClient) -> None:
     made = client.ensure_volume("disk", volume_spec(16))
-    assert (made.size_bytes, made.phase, made.allocated_bytes) == (16 * MIB, wire.Phase.READY, 0)
+    assert (made.size_bytes, made.phase, made.allocated_bytes) == (16 * MIB, fields.Phase.READY, 0)
     assert client.ensure_volume("disk", volume_spec(16)) == made
     assert client.ensure_volume("disk", volume_spec(1)) == made
-    assert client.ensure_volume("odd", wire.VolumeSpec(size_bytes=MIB + 1)).size_bytes == 2 * MIB
+    assert client.ensure_volume("odd", requests.VolumeSpec(size_bytes=MIB + 1)).size_bytes == 2 * MIB
 
 
 def test_another_identity_is_refused(client: TargetClient) -> None:
     client.ensure_volume("disk", volume_spec())
     client.ensure_volume("other", volume_spec())
     with refused("identity-conflict"):
-        client.ensure_volume("disk", volume_spec(source=wire.VolumeSource(volume="other")))
-    owned = wire.VolumeSpec(size_bytes=16 * MIB, owner=wire.Owner(cluster="uid", release="ns/name"))
+        client.ensure_volume("disk", volume_spec(source=requests.VolumeSource(volume="other")))
+    owned = requests.VolumeSpec(size_bytes=16 * MIB, owner=requests.Owner(cluster="uid", release="ns/name"))
     with refused("identity-conflict"):
         client.ensure_volume("disk", owned)
 
@@ -60,7 +60,7 @@ def test_an_exported_volume_is_not_deleted(client: TargetClient) -> None:
 def test_what_cannot_be_kept_is_not_promised(client: TargetClient) -> None:
     free = client.capacity().available_bytes
     with refused("no-space"):
-        client.ensure_volume("disk", wire.VolumeSpec(size_bytes=free + GIB))
+        client.ensure_volume("disk", requests.VolumeSpec(size_bytes=free + GIB))
     assert client.get_volume("disk") is None
     promised = client.capacity().promised_bytes
     client.ensure_volume("disk", volume_spec(16))
@@ -76,13 +76,13 @@ def test_overcommit_is_a_choice(make_agent: MakeAgent) -> None:
     with make_agent("--overcommit-ratio", "3").start().client() as client:
         capacity = client.capacity()
         assert capacity.overcommit_ratio == 3
-        client.ensure_volume("disk", wire.VolumeSpec(size_bytes=2 * capacity.free_bytes))
+        client.ensure_volume("disk", requests.VolumeSpec(size_bytes=2 * capacity.free_bytes))
         with refused("no-space"):
-            client.ensure_volume("more", wire.VolumeSpec(size_bytes=2 * capacity.free_bytes))
+            client.ensure_volume("more", requests.VolumeSpec(size_bytes=2 * capacity.free_bytes))
 
 
 def test_thick_takes_its_space_at_once(client: TargetClient) -> None:
-    made = client.ensure_volume("disk", wire.VolumeSpec(size_bytes=16 * MIB, thin=False))
+    made = client.ensure_volume("disk", requests.VolumeSpec(size_bytes=16 * MIB, thin=False))
     assert made.allocated_bytes >= 16 * MIB
 
 
@@ -117,14 +117,14 @@ def test_clone(agent: Agent, client: TargetClient) -> None:
     with initiator.Session(agent.login("golden")) as session:
         session.write(5 * MIB, 4096, pattern=0xC7)
         with refused("in-use"):
-            client.ensure_volume("copy", volume_spec(16, wire.VolumeSource(volume="golden")))
+            client.ensure_volume("copy", volume_spec(16, requests.VolumeSource(volume="golden")))
         if client.capabilities().clone == "sparse-copy":
             with refused("not-supported"):
-                client.ensure_volume("copy", volume_spec(16, wire.VolumeSource(volume="golden", allow_in_use=True)))
+                client.ensure_volume("copy", volume_spec(16, requests.VolumeSource(volume="golden", allow_in_use=True)))
     assert client.get_volume("copy") is None
     eventually(lambda: not client.sessions(), "the session has ended")
-    client.ensure_volume("copy", volume_spec(16, wire.VolumeSource(volume="golden")))
-    eventually(lambda: _phase(client, "copy") is wire.Phase.READY, "the copy is ready")
+    client.ensure_volume("copy", volume_spec(16, requests.VolumeSource(volume="golden")))
+    eventually(lambda: _phase(client, "copy") is fields.Phase.READY, "the copy is ready")
     copy = client.get_volume("copy")
     assert copy is not None
     assert copy.size_bytes == 64 * MIB  # as large as its origin
@@ -137,9 +137,9 @@ def test_clone(agent: Agent, client: TargetClient) -> None:
 
 def test_an_unknown_origin_makes_nothing(client: TargetClient) -> None:
     with refused("invalid"):
-        client.ensure_volume("copy", volume_spec(source=wire.VolumeSource(volume="nothing")))
+        client.ensure_volume("copy", volume_spec(source=requests.VolumeSource(volume="nothing")))
     with refused("unknown-image"):
-        client.ensure_volume("copy", volume_spec(source=wire.ImageSource(image="nothing")))
+        client.ensure_volume("copy", volume_spec(source=requests.ImageSource(image="nothing")))
     assert client.list_volumes() == []
 
 
@@ -178,7 +178,7 @@ def test_a_bad_backing_file_takes_its_own_export_offline(agent: Agent, client: T
         path.write_bytes(bytes(MIB))
     elif harm == "a folder":
         path.mkdir()
-    eventually(lambda: _export_phase(client, "bad") is wire.Phase.OFFLINE, "the bad one is offline")
+    eventually(lambda: _export_phase(client, "bad") is fields.Phase.OFFLINE, "the bad one is offline")
     export = client.get_export("bad")
     assert export is not None
     assert export.condition is not None
@@ -187,11 +187,11 @@ def test_a_bad_backing_file_takes_its_own_export_offline(agent: Agent, client: T
     assert initiator.can_log_in(agent.login("good"))
     agent.kill()
     agent.start()  # a bad file must not keep the others from being served
-    assert _export_phase(client, "bad") is wire.Phase.OFFLINE
-    assert _export_phase(client, "good") is wire.Phase.READY
+    assert _export_phase(client, "bad") is fields.Phase.OFFLINE
+    assert _export_phase(client, "good") is fields.Phase.READY
     _remove(path)
     aside.rename(path)
-    eventually(lambda: _export_phase(client, "bad") is wire.Phase.READY, "the mended one is back")
+    eventually(lambda: _export_phase(client, "bad") is fields.Phase.READY, "the mended one is back")
     assert initiator.can_log_in(agent.login("bad"))
 
 
@@ -202,12 +202,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _phase(client: TargetClient, id: str) -> wire.Phase | None:
+def _phase(client: TargetClient, id: str) -> fields.Phase | None:
     volume = client.get_volume(id)
     return None if volume is None else volume.phase
 
 
-def _export_phase(client: TargetClient, id: str) -> wire.Phase | None:
+def _export_phase(client: TargetClient, id: str) -> fields.Phase | None:
     export = client.get_export(id)
     return None if export is None else export.phase
 

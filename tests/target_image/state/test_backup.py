@@ -14,7 +14,7 @@ from target_image.agent.settings import MIB
 from target_image.agent.state import backup
 from target_image.agent.state.ledger import MIGRATIONS, Ledger, now
 from target_image.agent.state.rows import VolumeRecord
-from target_image.api import wire
+from target_image.api import requests
 from target_image.cli.main import main
 from tests.capabilities import need
 from tests.target_image import initiator
@@ -25,7 +25,7 @@ PASSWORD = "a-long-password"
 
 def ledger_with_a_volume(folder: Path, content: bytes = b"data") -> None:
     ledger = Ledger(folder / "ledger.sqlite")
-    ledger.add_volume(VolumeRecord("disk", MIB, wire.EmptySource(), None, True, now(), state="ready"))
+    ledger.add_volume(VolumeRecord("disk", MIB, requests.EmptySource(), None, True, now(), state="ready"))
     ledger.close()
     (folder / "volumes").mkdir()
     with (folder / "volumes" / "disk.raw").open("wb") as file:

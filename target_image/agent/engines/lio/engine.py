@@ -67,7 +67,7 @@ class LioEngine:
                 host.make_state_folders()
                 self._disks = Disks(self._rtslib, self._rtslib.RTSRoot())
                 self._fabric = self._rtslib.FabricModule("iscsi")
-                # rtslib refuses an authority of one label (iqn.2026-11.org:disk); wire.Iqn has checked the names.
+                # rtslib refuses an authority of one label (iqn.2026-11.org:disk); fields.Iqn has checked the names.
                 self._fabric.wwn_types = ("free",)
                 _ = self._fabric.discovery_enable_auth  # the first look creates the fabric, which loads its module
         except EngineFailed:

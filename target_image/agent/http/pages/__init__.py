@@ -16,7 +16,7 @@ from target_image.agent.service.capacity import Capacity
 from target_image.agent.service.exports import Exports
 from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import Settings
-from target_image.api import wire
+from target_image.api import responses
 
 _FOLDER = Path(__file__).parent
 _HEADERS = {
@@ -42,7 +42,7 @@ class Service(Protocol):
     def ready(self) -> bool: ...
     @property
     def capacity(self) -> Capacity: ...
-    def capabilities(self) -> wire.Capabilities: ...
+    def capabilities(self) -> responses.Capabilities: ...
 
 
 def router(service: Service, portal: usage.Portal | None = None) -> APIRouter:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from target_image.agent.demo import usage
-from target_image.api import wire
+from target_image.api import fields, requests, responses
 
 MAX_EXPORTS = 100
 """More than this on one page helps nobody; the rest is counted."""
@@ -57,11 +57,11 @@ class Page:
     ready: bool
     version: str
     engine: str
-    capacity: wire.Capacity
+    capacity: responses.Capacity
     exports: tuple[ExportCard, ...]
     more_exports: int
     images: tuple[ImageRow, ...]
-    sessions: tuple[wire.Session, ...]
+    sessions: tuple[responses.Session, ...]
     refresh_s: int
     """Seconds until the page loads itself again; 0 when nothing is going on."""
 
@@ -75,12 +75,12 @@ def page(
     *,
     portal: usage.Portal,
     ready: bool,
-    capabilities: wire.Capabilities,
-    capacity: wire.Capacity,
-    exports: Sequence[wire.Export],
-    volumes: Sequence[wire.Volume],
-    images: Sequence[wire.Image],
-    sessions: Sequence[wire.Session],
+    capabilities: responses.Capabilities,
+    capacity: responses.Capacity,
+    exports: Sequence[responses.Export],
+    volumes: Sequence[responses.Volume],
+    images: Sequence[responses.Image],
+    sessions: Sequence[responses.Session],
 ) -> Page:
     by_id = {volume.id: volume for volume in volumes}
     cards = tuple(_card(export, by_id, portal) for export in exports[:MAX_EXPORTS])
@@ -94,11 +94,11 @@ def page(
         more_exports=max(0, len(exports) - MAX_EXPORTS),
         images=tuple(_image(image) for image in images),
         sessions=tuple(sessions),
-        refresh_s=0 if ready and wire.Phase.WORKING not in phases else REFRESH_S,
+        refresh_s=0 if ready and fields.Phase.WORKING not in phases else REFRESH_S,
     )
 
 
-def _card(export: wire.Export, volumes: dict[str, wire.Volume], portal: usage.Portal) -> ExportCard:
+def _card(export: responses.Export, volumes: dict[str, responses.Volume], portal: usage.Portal) -> ExportCard:
     rows = tuple(_lun(lun, volumes.get(lun.volume)) for lun in export.luns)
     username = None if export.chap is None else export.chap.username
     return ExportCard(
@@ -122,7 +122,7 @@ def _bootable(rows: Sequence[LunRow]) -> int:
     return next((row.lun for row in rows if not row.blank), rows[0].lun)
 
 
-def _lun(lun: wire.Lun, volume: wire.Volume | None) -> LunRow:
+def _lun(lun: requests.Lun, volume: responses.Volume | None) -> LunRow:
     if volume is None:
         return LunRow(lun.lun, lun.volume, 0, 0, "offline", "its volume is gone")
     notes = ["read-only"] if lun.read_only else []
@@ -137,11 +137,11 @@ def _lun(lun: wire.Lun, volume: wire.Volume | None) -> LunRow:
         allocated_bytes=volume.allocated_bytes,
         state="stand-in" if volume.stand_in else volume.phase.value,
         note="; ".join(notes),
-        blank=isinstance(volume.source, wire.EmptySource),
+        blank=isinstance(volume.source, requests.EmptySource),
     )
 
 
-def _image(image: wire.Image) -> ImageRow:
+def _image(image: responses.Image) -> ImageRow:
     note = "" if image.condition is None else image.condition.detail
     if image.stand_in:
         note = f"the demo disk stands in until the next start. {note}".strip()
