@@ -1,4 +1,4 @@
-"""The agent as a process: its service, its listeners, its logs, and a stop that leaves nothing behind."""
+"""The agent as a process: its start, its listeners, its logs, and a stop that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import structlog
 
 from target_image.agent.demo import plan as demo_plan
 from target_image.agent.demo.target import Demo
-from target_image.agent.service.agent import Service
+from target_image.agent.service.agent import Agent
 from target_image.agent.settings import Settings
 
 
@@ -20,22 +20,22 @@ def run(settings: Settings) -> None:
     configure_logs(settings)
     plan = demo_plan.plan(os.environ) if settings.demo else None
     _raise_file_limit()
-    service = Service(settings)
-    demo = None if plan is None else Demo(plan, service)
-    service.start()
+    agent = Agent(settings)
+    demo = None if plan is None else Demo(plan, agent)
+    agent.start()
     try:
         if demo is not None:
             demo.start()
         # Imported while the engine starts and the first initiators log in.
         from target_image.agent.http import listeners
 
-        listeners.serve(service, None if plan is None else plan.portal)
+        listeners.serve(agent, None if plan is None else plan.portal)
     finally:
         if demo is not None:
             demo.stop()
-        service.stop()
-    if service.supervisor.failure is not None:
-        raise service.supervisor.failure
+        agent.stop()
+    if agent.supervisor.failure is not None:
+        raise agent.supervisor.failure
 
 
 def configure_logs(settings: Settings) -> None:

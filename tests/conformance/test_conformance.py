@@ -12,13 +12,13 @@ from target_image.api.client import TargetClient
 from tests.capabilities import need
 from tests.conformance.suites import Outcome, expectations, run, suites, verdict
 from tests.ports import free_ports
-from tests.target_image.agent import Agent
+from tests.target_image.agent import AgentProcess
 from tests.target_image.conftest import agent, client, export_spec, shared_agent, volume_spec  # noqa: F401 - fixtures
 from tests.waiting import eventually
 
 
 @pytest.mark.integration
-def test_tgt(agent: Agent, client: TargetClient) -> None:  # noqa: F811
+def test_tgt(agent: AgentProcess, client: TargetClient) -> None:  # noqa: F811
     need("iscsi-test-cu")
     client.ensure_volume("conformance", volume_spec(64))
     client.ensure_export("conformance", export_spec("conformance"))

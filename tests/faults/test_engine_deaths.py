@@ -19,8 +19,8 @@ import pytest
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
 from target_image.agent.errors import AgentError
-from target_image.agent.service.agent import Service
-from tests.target_image.conftest import MakeService, make_service, settings  # noqa: F401 - fixtures
+from target_image.agent.service.agent import Agent
+from tests.target_image.conftest import MakeLocalAgent, make_local_agent, settings  # noqa: F401 - fixtures
 from tests.target_image.service import test_crash_points as points
 from tests.waiting import eventually
 
@@ -34,7 +34,7 @@ class Death:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._left: int | None = None
-        self._service: Service | None = None
+        self._agent: Agent | None = None
         send = ManagementSocket.send
 
         def mortal(socket: ManagementSocket, request: Any) -> str:
@@ -46,33 +46,33 @@ class Death:
         monkeypatch.setattr(ManagementSocket, "send", mortal)
 
     @contextmanager
-    def after(self, moments: int, service: Service) -> Iterator[None]:
-        self._left, self._service = moments, service
+    def after(self, moments: int, agent: Agent) -> Iterator[None]:
+        self._left, self._agent = moments, agent
         try:
             yield
         finally:
-            self._service = None
+            self._agent = None
 
     @property
     def happened(self) -> bool:
         return self._left is None
 
     def _moment(self) -> None:
-        if self._service is None or self._left is None or threading.current_thread() is not threading.main_thread():
+        if self._agent is None or self._left is None or threading.current_thread() is not threading.main_thread():
             return
         if self._left > 0:
             self._left -= 1
             return
         self._left = None
-        engine = self._service.engine
+        engine = self._agent.engine
         assert isinstance(engine, TgtEngine)
         for daemon in engine._daemons:
             assert daemon._process is not None
             daemon._process.kill()
 
 
-def served(chap: dict[str, str], size_mib: int, service: Service) -> None:
-    points._served(service, chap, size_mib * points.MIB)
+def served(chap: dict[str, str], size_mib: int, agent: Agent) -> None:
+    points._served(agent, chap, size_mib * points.MIB)
 
 
 @pytest.mark.parametrize(
@@ -90,37 +90,37 @@ def served(chap: dict[str, str], size_mib: int, service: Service) -> None:
     ids=["make-export", "grow", "rotate", "unexport"],
 )
 def test_tgtd_dies_at_any_request(
-    make_service: MakeService,  # noqa: F811
+    make_local_agent: MakeLocalAgent,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     dice: random.Random,
     before: points.Work,
     work: points.Work,
-    check: Callable[[Service], None],
+    check: Callable[[Agent], None],
 ) -> None:
     death = Death(monkeypatch)
-    service = make_service()
+    agent = make_local_agent()
     for moments in range(dice.randrange(STRIDE), 1000, STRIDE):
-        before(service)
-        restarts = service.supervisor.restarts
-        with death.after(moments, service):
-            goes_through(service, work)
+        before(agent)
+        restarts = agent.supervisor.restarts
+        with death.after(moments, agent):
+            goes_through(agent, work)
         if not death.happened:
-            check(service)
+            check(agent)
             assert moments > 3, "no tgtd ever died"
             return
-        eventually(lambda restarts=restarts: service.supervisor.restarts > restarts and service.ready(), "a new tgtd")
-        goes_through(service, work, again=True)
-        check(service)
-        points._reset(service)
+        eventually(lambda restarts=restarts: agent.supervisor.restarts > restarts and agent.ready(), "a new tgtd")
+        goes_through(agent, work, again=True)
+        check(agent)
+        points._reset(agent)
     pytest.fail("the change never got through")
 
 
-def goes_through(service: Service, work: points.Work, *, again: bool = False) -> None:
+def goes_through(agent: Agent, work: points.Work, *, again: bool = False) -> None:
     """Asked once, where it may fail as the agent fails; or asked again until it is done, as the provisioner does."""
 
     def done() -> bool:
         try:
-            work(service)
+            work(agent)
         except AgentError:
             return False
         return True

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from target_image.api import requests
 from tests.guest.initiator import IscsiVolume, attach, detach, discover, format_and_mount, own_address
 from tests.guest.machine import GuestError, Machine
-from tests.target_image.agent import Agent
+from tests.target_image.agent import AgentProcess
 from tests.target_image.conftest import MakeAgent, export_spec, make_agent, volume_spec  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.guest, pytest.mark.integration]
@@ -26,7 +26,7 @@ CHAP = requests.Chap(
 
 @dataclass(frozen=True)
 class Served:
-    agent: Agent
+    agent: AgentProcess
     volume: IscsiVolume
 
 

@@ -38,7 +38,7 @@ def serve_argv(data_dir: Path, run_dir: Path, share_dir: Path, first_port: int, 
     return [sys.executable, "-m", "target_image.agent", *(f"--{name}={value}" for name, value in options.items())]
 
 
-class Agent:
+class AgentProcess:
     """`lundock-target serve`. Start it, kill it, start it again: the folder stays."""
 
     def __init__(self, folder: Path, *options: str, shards: int = 1) -> None:
@@ -73,7 +73,7 @@ class Agent:
     def login(self, export_id: str, user: str | None = None, password: str | None = None, **more: str) -> Login:
         return Login(self.portal, f"iqn.2026-11.io.lundock:{export_id}", user, password, **more)
 
-    def start(self, *, ready: bool = True) -> Agent:
+    def start(self, *, ready: bool = True) -> AgentProcess:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self._argv, stdout=log, stderr=log)
         if ready:

@@ -1,4 +1,4 @@
-"""Fixtures of the target's tests: a real agent, and the service in this process, both over the real tgtd."""
+"""Fixtures of the target's tests: an agent as a process of its own, and one in this process, both over real tgtd."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent.service.agent import Service
+from target_image.agent.service.agent import Agent
 from target_image.agent.settings import MIB, Settings
 from target_image.api import requests
 from target_image.api.client import TargetClient
 from tests.capabilities import need
 from tests.ports import free_ports
-from tests.target_image.agent import Agent
+from tests.target_image.agent import AgentProcess
 from tests.waiting import eventually
 
-MakeAgent = Callable[..., Agent]
-MakeService = Callable[..., Service]
+MakeAgent = Callable[..., AgentProcess]
+MakeLocalAgent = Callable[..., Agent]
 
 
 @pytest.fixture
 def make_agent(tmp_path: Path) -> Iterator[MakeAgent]:
     """Makes agents in one folder each; all of them are stopped at the end."""
     need("tgtd")
-    agents: list[Agent] = []
+    agents: list[AgentProcess] = []
 
-    def make(*options: str, name: str = "agent", shards: int = 1) -> Agent:
+    def make(*options: str, name: str = "agent", shards: int = 1) -> AgentProcess:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        agents.append(Agent(folder, *options, shards=shards))
+        agents.append(AgentProcess(folder, *options, shards=shards))
         return agents[-1]
 
     yield make
@@ -38,15 +38,15 @@ def make_agent(tmp_path: Path) -> Iterator[MakeAgent]:
 
 
 @pytest.fixture(scope="session")
-def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agent]:
+def shared_agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentProcess]:
     need("tgtd")
-    agent = Agent(tmp_path_factory.mktemp("agent"))
+    agent = AgentProcess(tmp_path_factory.mktemp("agent"))
     yield agent
     agent.stop()
 
 
 @pytest.fixture
-def agent(shared_agent: Agent) -> Iterator[Agent]:
+def agent(shared_agent: AgentProcess) -> Iterator[AgentProcess]:
     """A running agent with nothing on it. One for all tests, since a start takes seconds; a test may kill it."""
     if not shared_agent.running():
         _empty(shared_agent.start())  # the test that ended it could not
@@ -55,7 +55,7 @@ def agent(shared_agent: Agent) -> Iterator[Agent]:
         _empty(shared_agent)
 
 
-def _empty(agent: Agent) -> None:
+def _empty(agent: AgentProcess) -> None:
     with agent.client() as client:
         for export in client.list_exports():
             client.delete_export(export.id, force=True)
@@ -64,7 +64,7 @@ def _empty(agent: Agent) -> None:
 
 
 @pytest.fixture
-def client(agent: Agent) -> Iterator[TargetClient]:
+def client(agent: AgentProcess) -> Iterator[TargetClient]:
     with agent.client() as client:
         yield client
 
@@ -83,20 +83,20 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def make_service(settings: Settings) -> Iterator[MakeService]:
-    """Makes started services on one data folder, one after the other; the last one is stopped at the end."""
+def make_local_agent(settings: Settings) -> Iterator[MakeLocalAgent]:
+    """Makes started agents on one data folder, one after the other; the last one is stopped at the end."""
     need("tgtd")
-    services: list[Service] = []
+    agents: list[Agent] = []
 
-    def make() -> Service:
-        services.append(Service(settings))
-        services[-1].start()
-        eventually(services[-1].supervisor.opened.is_set, "the engine serves")
-        return services[-1]
+    def make() -> Agent:
+        agents.append(Agent(settings))
+        agents[-1].start()
+        eventually(agents[-1].supervisor.opened.is_set, "the engine serves")
+        return agents[-1]
 
     yield make
-    if services:
-        services[-1].stop()
+    if agents:
+        agents[-1].stop()
 
 
 def volume_spec(size_mib: int = 16, source: requests.Source | None = None) -> requests.VolumeSpec:

@@ -16,22 +16,22 @@ from target_image.agent import addresses
 from target_image.agent.engines.lio import host
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import Mode, Op, Request
-from target_image.agent.service.agent import Service
+from target_image.agent.service.agent import Agent
 from target_image.agent.settings import Settings
 from target_image.agent.state.rows import ExportRecord
 from target_image.api import fields
 from target_image.api.client import ApiProblem
 from tests.capabilities import need
 from tests.target_image import initiator
-from tests.target_image.agent import Agent
-from tests.target_image.conftest import MakeAgent, MakeService, export_spec, volume_spec
+from tests.target_image.agent import AgentProcess
+from tests.target_image.conftest import MakeAgent, MakeLocalAgent, export_spec, volume_spec
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 PASSWORD = "a-long-password"
 
 
-def test_what_was_acknowledged_survives_kill_9(agent: Agent) -> None:
+def test_what_was_acknowledged_survives_kill_9(agent: AgentProcess) -> None:
     need("iscsi-ls", "qemu-iscsi")
     with agent.client() as client:
         client.ensure_volume("disk", volume_spec())
@@ -51,13 +51,13 @@ def test_what_was_acknowledged_survives_kill_9(agent: Agent) -> None:
     assert not initiator.can_log_in(agent.login("disk"))
 
 
-def test_tgtd_dies_with_a_killed_agent(agent: Agent) -> None:
+def test_tgtd_dies_with_a_killed_agent(agent: AgentProcess) -> None:
     [pid] = agent.tgtd_pids()
     agent.kill()
     eventually(lambda: not _runs(pid), "tgtd is gone")
 
 
-def test_a_killed_tgtd_is_started_again_with_everything(agent: Agent) -> None:
+def test_a_killed_tgtd_is_started_again_with_everything(agent: AgentProcess) -> None:
     need("iscsi-ls")
     with agent.client() as client:
         for id in ("one", "two"):
@@ -87,47 +87,47 @@ def test_a_hung_tgtd_is_started_again(make_agent: MakeAgent) -> None:
     eventually(agent.ready, "another tgtd serves")
 
 
-def test_a_replay_that_fails_is_begun_again(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_that_fails_is_begun_again(make_local_agent: MakeLocalAgent, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise the new tgtd would stay offline, alive and empty, until somebody restarts the agent."""
     need("iscsi-ls")
-    service = make_service()
+    agent = make_local_agent()
     for id in ("one", "two"):
-        service.volumes.ensure(id, volume_spec())
-        service.exports.ensure(id, export_spec(id))
+        agent.volumes.ensure(id, volume_spec())
+        agent.exports.ensure(id, export_spec(id))
     failures = iter([True])
-    finish = service.exports.finish
+    finish = agent.exports.finish
 
     def finish_later(record: ExportRecord, *, replay: bool = False) -> None:
         if next(failures, False):
             raise OSError(errno.EIO, "a disk of the ledger that hiccups")
         finish(record, replay=replay)
 
-    monkeypatch.setattr(service.exports, "finish", finish_later)
-    engine = service.engine
+    monkeypatch.setattr(agent.exports, "finish", finish_later)
+    engine = agent.engine
     assert isinstance(engine, TgtEngine)
     engine._daemons[0].kill()
-    eventually(lambda: service.supervisor.restarts == 1 and service.ready(), "it serves again")
+    eventually(lambda: agent.supervisor.restarts == 1 and agent.ready(), "it serves again")
     for id in ("one", "two"):
         login = initiator.Login(engine.portals(0)[0], f"iqn.2026-11.io.lundock:{id}")
         assert initiator.can_log_in(login)
 
 
-def test_an_account_that_was_left_behind_opens_nothing(make_service: MakeService) -> None:
+def test_an_account_that_was_left_behind_opens_nothing(make_local_agent: MakeLocalAgent) -> None:
     """As an attempt leaves it that broke off: tgtd would keep its password under the same name."""
     need("iscsi-ls")
-    service = make_service()
-    engine = service.engine
+    agent = make_local_agent()
+    engine = agent.engine
     assert isinstance(engine, TgtEngine)
     left = Request(Mode.ACCOUNT, Op.NEW, text="user=disk,password=the-one-before")
     engine._daemons[0].socket.send(left)
-    service.volumes.ensure("disk", volume_spec())
-    service.exports.ensure("disk", export_spec("disk", chap={"username": "disk", "password": PASSWORD}))
+    agent.volumes.ensure("disk", volume_spec())
+    agent.exports.ensure("disk", export_spec("disk", chap={"username": "disk", "password": PASSWORD}))
     login = initiator.Login(engine.portals(0)[0], "iqn.2026-11.io.lundock:disk", "disk", PASSWORD)
     assert initiator.can_log_in(login)
     assert not initiator.can_log_in(replace(login, password="the-one-before"))
 
 
-def test_a_session_survives_the_death_of_tgtd(agent: Agent) -> None:
+def test_a_session_survives_the_death_of_tgtd(agent: AgentProcess) -> None:
     need("qemu-iscsi")
     with agent.client() as client:
         client.ensure_volume("disk", volume_spec())
@@ -138,7 +138,7 @@ def test_a_session_survives_the_death_of_tgtd(agent: Agent) -> None:
         session.read(0, 4096, pattern=7)
 
 
-def test_sigterm_ends_in_time_with_a_live_session(agent: Agent) -> None:
+def test_sigterm_ends_in_time_with_a_live_session(agent: AgentProcess) -> None:
     need("qemu-iscsi")
     with agent.client() as client:
         client.ensure_volume("disk", volume_spec())
@@ -155,22 +155,22 @@ def test_it_serves_over_ipv6(settings: Settings) -> None:
     need("tgtd", "iscsi-ls", "qemu-iscsi")
     if not addresses.usable("::1"):
         pytest.skip("this machine has no IPv6")
-    service = Service(replace(settings, iscsi_addresses=("::1",)))
-    service.start()
+    agent = Agent(replace(settings, iscsi_addresses=("::1",)))
+    agent.start()
     try:
-        eventually(service.ready, "it serves")
-        service.volumes.ensure("disk", volume_spec())
-        made = service.exports.ensure("disk", export_spec("disk", access={"networks": ["::1"]})).export
-        service.exports.ensure("other", export_spec("disk", access={"networks": ["2001:db8::/32"]}))
+        eventually(agent.ready, "it serves")
+        agent.volumes.ensure("disk", volume_spec())
+        made = agent.exports.ensure("disk", export_spec("disk", access={"networks": ["::1"]})).export
+        agent.exports.ensure("other", export_spec("disk", access={"networks": ["2001:db8::/32"]}))
         portal = f"[::1]:{settings.iscsi_port}"
         assert made.portals == [portal]
         assert initiator.discover(portal) == {made.iqn}
         with initiator.Session(initiator.Login(portal, made.iqn)) as session:
             session.write(0, 4096, pattern=6)
-            assert [live.addresses for live in service.exports.sessions()] == [["::1"]]
+            assert [live.addresses for live in agent.exports.sessions()] == [["::1"]]
         assert not initiator.can_log_in(initiator.Login(portal, "iqn.2026-11.io.lundock:other"))
     finally:
-        service.stop()
+        agent.stop()
 
 
 def test_without_lio_the_agent_says_what_is_missing(make_agent: MakeAgent) -> None:

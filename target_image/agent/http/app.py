@@ -1,4 +1,4 @@
-"""The API over HTTP: thin routes on the service, and every error as a problem (RFC 9457)."""
+"""The API over HTTP: thin routes on the agent, and every error as a problem (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from target_image.agent.errors import AgentError, Unauthorized
 from target_image.agent.http.metrics import Metrics
 from target_image.agent.http.openapi import describe, problems
-from target_image.agent.service.agent import Service, own_version
+from target_image.agent.service.agent import Agent, own_version
 from target_image.agent.settings import Settings
 from target_image.api import fields, requests
 from target_image.api.problems import Problem
@@ -49,13 +49,13 @@ IfMatch = Annotated[str | None, Header(alias="If-Match", description="The ETag o
 Force = Annotated[bool, Query(description="End live sessions instead of answering 409.")]
 
 
-def api(service: Service, metrics: Metrics) -> FastAPI:
+def api(agent: Agent, metrics: Metrics) -> FastAPI:
     """The API of one target."""
-    settings = service.settings
+    settings = agent.settings
     app = FastAPI(title="Lundock target", version=own_version(), docs_url=None, redoc_url=None)
-    app.include_router(_health(service))
+    app.include_router(_health(agent))
     guard = [] if settings.token_file is None else [Depends(_token_guard(settings.token_file))]
-    for router in (_volumes(service), _exports(service), _images(service), _sessions(service), _target(service)):
+    for router in (_volumes(agent), _exports(agent), _images(agent), _sessions(agent), _target(agent)):
         app.include_router(router, dependencies=guard, responses=problems(401, 413, 422, 500, 503))
     _handle_errors(app)
     app.add_middleware(_BoundedAndLogged, settings=settings, metrics=metrics)
@@ -63,10 +63,10 @@ def api(service: Service, metrics: Metrics) -> FastAPI:
     return app
 
 
-def health(service: Service) -> FastAPI:
+def health(agent: Agent) -> FastAPI:
     """The application of the page's port: health checks, to which the page is added."""
     app = FastAPI(title="Lundock target", docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(_health(service))
+    app.include_router(_health(agent))
     _handle_errors(app)
     return app
 
@@ -74,9 +74,9 @@ def health(service: Service) -> FastAPI:
 # -- routes --------------------------------------------------------------------------------------------
 
 
-def _volumes(service: Service) -> APIRouter:
+def _volumes(agent: Agent) -> APIRouter:
     router = APIRouter(prefix="/v1/volumes", tags=["volumes"])
-    volumes = service.volumes
+    volumes = agent.volumes
 
     @router.get("")
     def list_volumes() -> VolumeList:
@@ -130,9 +130,9 @@ def _volumes(service: Service) -> APIRouter:
     return router
 
 
-def _exports(service: Service) -> APIRouter:
+def _exports(agent: Agent) -> APIRouter:
     router = APIRouter(prefix="/v1/exports", tags=["exports"])
-    exports = service.exports
+    exports = agent.exports
 
     @router.get("")
     def list_exports() -> ExportList:
@@ -167,9 +167,9 @@ def _exports(service: Service) -> APIRouter:
     return router
 
 
-def _images(service: Service) -> APIRouter:
+def _images(agent: Agent) -> APIRouter:
     router = APIRouter(prefix="/v1/images", tags=["images"])
-    images = service.images
+    images = agent.images
 
     @router.get("")
     def list_images() -> ImageList:
@@ -200,52 +200,52 @@ def _images(service: Service) -> APIRouter:
     return router
 
 
-def _sessions(service: Service) -> APIRouter:
+def _sessions(agent: Agent) -> APIRouter:
     router = APIRouter(prefix="/v1/sessions", tags=["sessions"])
 
     @router.get("")
     def list_sessions() -> SessionList:
         """Every live session."""
-        return SessionList(items=list(service.exports.sessions()))
+        return SessionList(items=list(agent.exports.sessions()))
 
     @router.delete("/{export}/{session}", status_code=204, responses=problems(404))
     def end_session(export: Id, session: Annotated[int, PathParameter(ge=0, le=2**32 - 1)]) -> None:
         """End one session. Gone already is success; an initiator that may log in will come back."""
-        service.exports.end_session(export, session)
+        agent.exports.end_session(export, session)
 
     return router
 
 
-def _target(service: Service) -> APIRouter:
+def _target(agent: Agent) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["target"])
 
     @router.get("/capabilities")
     def get_capabilities() -> Capabilities:
         """What this target can do."""
-        return service.capabilities()
+        return agent.capabilities()
 
     @router.get("/capacity")
     def get_capacity() -> Capacity:
         """Space: what there is, what is promised, what may still be promised."""
-        return service.capacity.now()
+        return agent.capacity.now()
 
     return router
 
 
-def _health(service: Service) -> APIRouter:
+def _health(agent: Agent) -> APIRouter:
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz", responses=problems(503))
     def healthz(response: Response) -> dict[str, str]:
         """The agent runs. 503: it should be started again."""
-        healthy = service.supervisor.failure is None
+        healthy = agent.supervisor.failure is None
         response.status_code = HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE
         return {"status": "ok" if healthy else "failed"}
 
     @router.get("/readyz", responses=problems(503))
     def readyz(response: Response) -> dict[str, str]:
         """Everything promised is served, and every portal answers."""
-        ready = service.ready()
+        ready = agent.ready()
         response.status_code = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
         return {"status": "ready" if ready else "starting"}
 

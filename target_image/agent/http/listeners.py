@@ -17,7 +17,7 @@ from target_image.agent.demo.usage import Portal
 from target_image.agent.errors import AgentError, SettingsError
 from target_image.agent.http import app, pages
 from target_image.agent.http.metrics import Metrics
-from target_image.agent.service.agent import Service
+from target_image.agent.service.agent import Agent
 from target_image.agent.settings import Settings
 
 log = structlog.get_logger()
@@ -27,22 +27,22 @@ GRACEFUL_S = 1
 """How long requests in flight may take once the agent was told to stop."""
 
 
-def serve(service: Service, portal: Portal | None) -> None:
+def serve(agent: Agent, portal: Portal | None) -> None:
     """Until SIGTERM, SIGINT, or the engine's failure. `portal` is where the page tells people to log in.
 
     Raises SettingsError where a port cannot be had.
     """
-    settings = service.settings
-    metrics = Metrics(service)
-    page = app.health(service)
+    settings = agent.settings
+    metrics = Metrics(agent)
+    page = app.health(agent)
     if settings.page:
-        page.include_router(pages.router(service, portal))
+        page.include_router(pages.router(agent, portal))
     listeners = [
-        _listener(app.api(service, metrics), settings.api_address, settings.api_port, _tls(settings)),
+        _listener(app.api(agent, metrics), settings.api_address, settings.api_port, _tls(settings)),
         _listener(page, settings.page_address, settings.page_port),
         _listener(make_asgi_app(metrics.registry), settings.metrics_address, settings.metrics_port),
     ]
-    asyncio.run(_serve(service, listeners, settings))
+    asyncio.run(_serve(agent, listeners, settings))
 
 
 class _Listener(uvicorn.Server):
@@ -74,13 +74,13 @@ def _tls(settings: Settings) -> dict[str, str] | None:
     return {"ssl_certfile": str(settings.tls_cert_file), "ssl_keyfile": str(settings.tls_key_file)}
 
 
-async def _serve(service: Service, listeners: list[_Listener], settings: Settings) -> None:
+async def _serve(agent: Agent, listeners: list[_Listener], settings: Settings) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     tasks = [asyncio.create_task(_run_listener(listener)) for listener in listeners]
-    watch = asyncio.create_task(_watch(service, stopping, listeners[0], settings))
+    watch = asyncio.create_task(_watch(agent, stopping, listeners[0], settings))
     ended = asyncio.create_task(stopping.wait())
     done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
@@ -104,12 +104,12 @@ async def _run_listener(listener: _Listener) -> None:
         ) from error
 
 
-async def _watch(service: Service, stopping: asyncio.Event, api: _Listener, settings: Settings) -> None:
+async def _watch(agent: Agent, stopping: asyncio.Event, api: _Listener, settings: Settings) -> None:
     """Stop when the engine cannot be had; load renewed certificates; tell which port the API got."""
     told = False
     renewed = _modified(settings)
     while True:
-        if service.supervisor.failure is not None:
+        if agent.supervisor.failure is not None:
             stopping.set()
         if api.started and not told:
             told = True

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from target_image.agent.errors import AgentError, NotFound
-from target_image.agent.service.agent import Service
+from target_image.agent.service.agent import Agent
 
 log = structlog.get_logger()
 
@@ -19,9 +19,9 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 
 class Metrics:
-    """The registry of one agent: the requests it answered, and what the service says when it is asked."""
+    """The registry of one agent: the requests it answered, and what the agent says when it is asked."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, agent: Agent) -> None:
         self.registry = CollectorRegistry()
         self._requests = Histogram(
             "lundock_target_request_seconds",
@@ -30,7 +30,7 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self.registry.register(_ServiceCollector(service))
+        self.registry.register(_AgentCollector(agent))
 
     def observe(self, method: str, path: str, status: int, seconds: float) -> None:
         """`path` is a route's. A method is whatever word a stranger sends, so only known ones are told apart."""
@@ -39,21 +39,21 @@ class Metrics:
         )
 
 
-class _ServiceCollector(Collector):
-    """Asks the service at scrape time, so that nothing has to be counted twice."""
+class _AgentCollector(Collector):
+    """Asks the agent at scrape time, so that nothing has to be counted twice."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
 
     def describe(self) -> Iterable[Metric]:
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        yield _gauge("ready", "1 when everything promised is served.", self._service.ready())
+        yield _gauge("ready", "1 when everything promised is served.", self._agent.ready())
         yield CounterMetricFamily(
             "lundock_target_engine_restarts",
             "How often a dead tgtd was started again.",
-            self._service.supervisor.restarts,
+            self._agent.supervisor.restarts,
         )
         for part in (self._capacity, self._images, self._exports):
             try:
@@ -62,7 +62,7 @@ class _ServiceCollector(Collector):
                 log.warning("metrics are incomplete", code=error.code, detail=error.detail)
 
     def _capacity(self) -> Iterable[Metric]:
-        capacity = self._service.capacity.now()
+        capacity = self._agent.capacity.now()
         yield _gauge("capacity_bytes", "Size of the volumes' file system.", capacity.total_bytes)
         yield _gauge("free_bytes", "Free space of the volumes' file system.", capacity.free_bytes)
         yield _gauge("promised_bytes", "Sum of the volumes' sizes.", capacity.promised_bytes)
@@ -71,7 +71,7 @@ class _ServiceCollector(Collector):
     def _images(self) -> Iterable[Metric]:
         done = GaugeMetricFamily("lundock_target_image_done_bytes", "What is there of an image.", labels=["image"])
         total = GaugeMetricFamily("lundock_target_image_total_bytes", "An image's size, if known.", labels=["image"])
-        for image in self._service.images.list():
+        for image in self._agent.images.list():
             done.add_metric([image.name], image.bytes_done)
             total.add_metric([image.name], image.bytes_total)
         return done, total
@@ -87,7 +87,7 @@ class _ServiceCollector(Collector):
             "Bytes written by the sessions that live now.",
             labels=["export", "lun"],
         )
-        for export in self._service.exports.list():
+        for export in self._agent.exports.list():
             phases[export.phase] = phases.get(export.phase, 0) + 1
             if not export.sessions:
                 continue
@@ -102,7 +102,7 @@ class _ServiceCollector(Collector):
 
     def _bytes(self, export_id: str) -> dict[int, tuple[int, int]]:
         try:
-            return self._service.exports.session_bytes(export_id)
+            return self._agent.exports.session_bytes(export_id)
         except NotFound:  # deleted a moment ago
             return {}
 

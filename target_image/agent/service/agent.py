@@ -25,7 +25,7 @@ from target_image.api import responses
 log = structlog.get_logger()
 
 
-class Service:
+class Agent:
     """What the API, the page and the demo are made on. Raises SettingsError or LedgerError when made."""
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:

@@ -11,7 +11,7 @@ from target_image.api import fields
 from target_image.api.client import ApiProblem
 from tests.guest.initiator import IscsiVolume, attach, detach, format_and_mount
 from tests.guest.inside.here import Here
-from tests.target_image.agent import Agent
+from tests.target_image.agent import AgentProcess
 from tests.target_image.conftest import export_spec, volume_spec
 from tests.waiting import eventually
 
@@ -21,8 +21,8 @@ CONFIGFS = Path("/sys/kernel/config/target")
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[Agent]:
-    agent = Agent(tmp_path, "--engine", "lio").start()
+def agent(tmp_path: Path) -> Iterator[AgentProcess]:
+    agent = AgentProcess(tmp_path, "--engine", "lio").start()
     yield agent
     agent.stop()
     assert list((CONFIGFS / "core").glob("*/lundock-*")) == []
@@ -36,7 +36,7 @@ def node() -> Iterator[Here]:
     here.run("umount /mnt/volume; iscsiadm -m node --logout; iscsiadm -m node -o delete", check=False)
 
 
-def exported(agent: Agent) -> IscsiVolume:
+def exported(agent: AgentProcess) -> IscsiVolume:
     with agent.client() as client:
         assert client.capabilities().engine == "lio"
         client.ensure_volume("disk", volume_spec(64))
@@ -45,7 +45,7 @@ def exported(agent: Agent) -> IscsiVolume:
     return IscsiVolume((agent.portal,), made.iqn, 1, CHAP["username"], CHAP["password"])
 
 
-def test_a_mounted_volume_survives_the_agents_death_and_its_restart(agent: Agent, node: Here) -> None:
+def test_a_mounted_volume_survives_the_agents_death_and_its_restart(agent: AgentProcess, node: Here) -> None:
     volume = exported(agent)
     [device] = attach(node, volume)
     format_and_mount(node, device, "/mnt/volume")
@@ -65,7 +65,7 @@ def test_a_mounted_volume_survives_the_agents_death_and_its_restart(agent: Agent
     detach(node, volume)
 
 
-def test_the_api_says_what_lio_cannot_do(agent: Agent, node: Here) -> None:
+def test_the_api_says_what_lio_cannot_do(agent: AgentProcess, node: Here) -> None:
     volume = exported(agent)
     with agent.client() as client:
         for more, reason in [

@@ -12,24 +12,24 @@ from click.testing import CliRunner, Result
 from target_image.cli.main import main
 from tests.capabilities import need
 from tests.target_image import initiator
-from tests.target_image.agent import Agent
+from tests.target_image.agent import AgentProcess
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 PASSWORD = "a-long-password"
 
 
-def run(agent: Agent, line: str, **more: object) -> Result:
+def run(agent: AgentProcess, line: str, **more: object) -> Result:
     return CliRunner().invoke(main, ["--url", agent.url, *line.split()], **more)  # type: ignore[arg-type]
 
 
-def done(agent: Agent, line: str, **more: object) -> str:
+def done(agent: AgentProcess, line: str, **more: object) -> str:
     result = run(agent, line, **more)
     assert result.exit_code == 0, result.output
     return result.output
 
 
-def test_a_disk_from_its_making_to_its_end(agent: Agent) -> None:
+def test_a_disk_from_its_making_to_its_end(agent: AgentProcess) -> None:
     need("qemu-iscsi")
     assert done(agent, "volumes list") == "none\n"
     assert "16 MiB" in done(agent, "volumes create disk --size 16Mi")
@@ -53,7 +53,7 @@ def test_a_disk_from_its_making_to_its_end(agent: Agent) -> None:
 
 
 @pytest.mark.parametrize("what", ["volumes list", "volumes get disk", "exports list", "exports get disk"])
-def test_every_form_says_the_same(agent: Agent, what: str) -> None:
+def test_every_form_says_the_same(agent: AgentProcess, what: str) -> None:
     done(agent, "volumes create disk --size 16Mi")
     done(agent, "exports create disk --volume disk --read-only")
     as_json = json.loads(done(agent, f"{what} -o json"))
@@ -64,7 +64,7 @@ def test_every_form_says_the_same(agent: Agent, what: str) -> None:
     assert row.startswith("disk ")
 
 
-def test_images(agent: Agent) -> None:
+def test_images(agent: AgentProcess) -> None:
     digest = f"sha256:{'0' * 64}"
     refused = run(agent, f"images add mine --image-url http://10.0.0.1/a.img --digest {digest}")
     assert (refused.exit_code, "--image-hosts" in refused.output) == (1, True)
@@ -72,7 +72,7 @@ def test_images(agent: Agent) -> None:
     done(agent, "images delete mine")
 
 
-def test_status(agent: Agent) -> None:
+def test_status(agent: AgentProcess) -> None:
     told = done(agent, "status")
     assert "tgt" in told
     assert "overcommit ratio" in told
@@ -90,14 +90,14 @@ def test_status(agent: Agent) -> None:
         ("exports create disk --volume nothing", "make it first"),
     ],
 )
-def test_mistakes_are_told_in_a_sentence(agent: Agent, line: str, told: str) -> None:
+def test_mistakes_are_told_in_a_sentence(agent: AgentProcess, line: str, told: str) -> None:
     result = run(agent, line)
     assert result.exit_code in (1, 2)
     assert told in result.output
     assert "Traceback" not in result.output
 
 
-def test_a_password_is_not_repeated(agent: Agent, tmp_path: Path) -> None:
+def test_a_password_is_not_repeated(agent: AgentProcess, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("sesame")
     line = f"exports create disk --volume disk --chap-user disk --chap-password-file {tmp_path}/password"
     result = run(agent, line)

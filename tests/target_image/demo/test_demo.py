@@ -1,4 +1,4 @@
-"""The demo target on a real service and a real tgtd: what it serves, stand-ins, and starts on kept data."""
+"""The demo target on a real agent and a real tgtd: what it serves, stand-ins, and starts on kept data."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import pytest
 from target_image.agent.demo import target as demo_target
 from target_image.agent.demo.plan import plan
 from target_image.agent.demo.target import Demo
-from target_image.agent.service.agent import Service
+from target_image.agent.service.agent import Agent
 from target_image.agent.settings import Settings
 from tests.capabilities import need
 from tests.target_image import image_server
-from tests.target_image.conftest import MakeService
+from tests.target_image.conftest import MakeLocalAgent
 from tests.target_image.image_server import ImageServer
 from tests.target_image.initiator import Login, Session, can_log_in, discover, inquiry, size_bytes
 from tests.waiting import eventually
@@ -43,50 +43,50 @@ def server() -> Iterator[ImageServer]:
         yield running
 
 
-def started(service: Service, **environ: str) -> list[str]:
+def started(agent: Agent, **environ: str) -> list[str]:
     """Start the demo; the list has its banner once it was told."""
     said: list[str] = []
-    Demo(plan({"SIZE": "8M", "IMAGES": "", **environ}), service, said.append).start()
+    Demo(plan({"SIZE": "8M", "IMAGES": "", **environ}), agent, said.append).start()
     return said
 
 
-def served(service: Service, **environ: str) -> str:
-    said = started(service, **environ)
+def served(agent: Agent, **environ: str) -> str:
+    said = started(agent, **environ)
     eventually(lambda: bool(said), "the demo target is served", timeout_s=30)
     return said[0]
 
 
-def login(service: Service, iqn: str = IQN, **chap: str) -> Login:
-    return Login(f"127.0.0.1:{service.settings.iscsi_port}", iqn, **chap)
+def login(agent: Agent, iqn: str = IQN, **chap: str) -> Login:
+    return Login(f"127.0.0.1:{agent.settings.iscsi_port}", iqn, **chap)
 
 
-def first_bytes(service: Service, lun: int) -> int:
+def first_bytes(agent: Agent, lun: int) -> int:
     """The byte that fills the end of a LUN's first MiB."""
-    with Session(login(service), lun, read_only=True) as session:
+    with Session(login(agent), lun, read_only=True) as session:
         answer = session.run("read -v 1048064 16")
     return int(answer.split(":")[1].split()[0], 16)
 
 
-def test_the_empty_lun_and_the_demo_disk(make_service: MakeService) -> None:
-    service = make_service()
-    banner = served(service)
-    assert size_bytes(login(service), 1) == 8 * MIB
-    assert size_bytes(login(service), 4) == MIB
-    assert first_bytes(service, 4) == 1
+def test_the_empty_lun_and_the_demo_disk(make_local_agent: MakeLocalAgent) -> None:
+    agent = make_local_agent()
+    banner = served(agent)
+    assert size_bytes(login(agent), 1) == 8 * MIB
+    assert size_bytes(login(agent), 4) == MIB
+    assert first_bytes(agent, 4) == 1
     assert IQN in banner
-    assert f"iscsi://127.0.0.1:{service.settings.iscsi_port}/{IQN}/4" in banner
+    assert f"iscsi://127.0.0.1:{agent.settings.iscsi_port}/{IQN}/4" in banner
 
 
-def test_an_image_by_url(make_service: MakeService, server: ImageServer) -> None:
-    service = make_service()
-    served(service, IMAGES=f"{server.add('/a.img', IMAGE)}#{DIGEST}")
-    assert size_bytes(login(service), 2) == 2 * MIB
-    assert first_bytes(service, 2) == 2
-    assert "Product:VOLUME" in inquiry(login(service), 2)
+def test_an_image_by_url(make_local_agent: MakeLocalAgent, server: ImageServer) -> None:
+    agent = make_local_agent()
+    served(agent, IMAGES=f"{server.add('/a.img', IMAGE)}#{DIGEST}")
+    assert size_bytes(login(agent), 2) == 2 * MIB
+    assert first_bytes(agent, 2) == 2
+    assert "Product:VOLUME" in inquiry(login(agent), 2)
 
 
 def test_an_image_by_url_that_does_not_say_it_is_qcow2(
-    make_service: MakeService, server: ImageServer, tmp_path: Path
+    make_local_agent: MakeLocalAgent, server: ImageServer, tmp_path: Path
 ) -> None:
     """As CirrOS' and Ubuntu's are named: the 2017 demo served such bytes as they were, and nothing booted."""
     need("qemu-img")
@@ -94,141 +94,145 @@ def test_an_image_by_url_that_does_not_say_it_is_qcow2(
     argv = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(tmp_path / "raw"), str(tmp_path / "qcow2")]
     subprocess.run(argv, check=True, timeout=60)
     content = (tmp_path / "qcow2").read_bytes()
-    service = make_service()
-    served(service, IMAGES=f"{server.add('/a.img', content)}#sha256:{hashlib.sha256(content).hexdigest()}")
-    assert "Product:VOLUME" in inquiry(login(service), 2)
-    assert size_bytes(login(service), 2) == 2 * MIB
-    assert first_bytes(service, 2) == 2
+    agent = make_local_agent()
+    served(agent, IMAGES=f"{server.add('/a.img', content)}#sha256:{hashlib.sha256(content).hexdigest()}")
+    assert "Product:VOLUME" in inquiry(login(agent), 2)
+    assert size_bytes(login(agent), 2) == 2 * MIB
+    assert first_bytes(agent, 2) == 2
 
 
-def test_the_others_are_served_while_an_image_is_on_its_way(make_service: MakeService, server: ImageServer) -> None:
-    service = make_service()
+def test_the_others_are_served_while_an_image_is_on_its_way(
+    make_local_agent: MakeLocalAgent, server: ImageServer
+) -> None:
+    agent = make_local_agent()
     url = server.add("/a.img", IMAGE, hold=(hold := threading.Event()))
-    said = started(service, IMAGES=f"{url}#{DIGEST}")
-    eventually(lambda: size_bytes(login(service), 4) == MIB, "LUN 4 is there")
-    assert size_bytes(login(service), 2) is None
+    said = started(agent, IMAGES=f"{url}#{DIGEST}")
+    eventually(lambda: size_bytes(login(agent), 4) == MIB, "LUN 4 is there")
+    assert size_bytes(login(agent), 2) is None
     assert said == []
     hold.set()
-    eventually(lambda: size_bytes(login(service), 2) == 2 * MIB, "LUN 2 is there")
+    eventually(lambda: size_bytes(login(agent), 2) == 2 * MIB, "LUN 2 is there")
 
 
 def test_a_host_that_cannot_be_reached_is_stood_in_for_until_the_next_start(
-    make_service: MakeService, server: ImageServer
+    make_local_agent: MakeLocalAgent, server: ImageServer
 ) -> None:
     environ = {"IMAGES": f"{server.url('/a.img')}#{DIGEST}"}
-    service = make_service()
-    banner = served(service, **environ)
+    agent = make_local_agent()
+    banner = served(agent, **environ)
     assert "STAND-IN" in banner
-    assert "Product:STAND-IN" in inquiry(login(service), 2)
-    assert first_bytes(service, 2) == 1
-    volume = next(volume for volume in service.volumes.list() if volume.stand_in)
-    image = next(image for image in service.images.list() if image.stand_in)
+    assert "Product:STAND-IN" in inquiry(login(agent), 2)
+    assert first_bytes(agent, 2) == 1
+    volume = next(volume for volume in agent.volumes.list() if volume.stand_in)
+    image = next(image for image in agent.images.list() if image.stand_in)
     assert (volume.stand_in, image.condition is not None) == (True, True)
-    service.stop()
+    agent.stop()
 
     server.add("/a.img", IMAGE)
-    service = make_service()
-    assert "STAND-IN" not in served(service, **environ)
-    assert first_bytes(service, 2) == 2
-    assert "Product:VOLUME" in inquiry(login(service), 2)
+    agent = make_local_agent()
+    assert "STAND-IN" not in served(agent, **environ)
+    assert first_bytes(agent, 2) == 2
+    assert "Product:VOLUME" in inquiry(login(agent), 2)
 
 
 def test_a_silent_host_is_stood_in_for(
-    make_service: MakeService, server: ImageServer, monkeypatch: pytest.MonkeyPatch
+    make_local_agent: MakeLocalAgent, server: ImageServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo_target, "REACH_S", 0.5)
     url = server.add("/a.img", b"", hold=(hold := threading.Event()))
-    service = make_service()
-    assert "STAND-IN" in served(service, IMAGES=f"{url}#{DIGEST}")
+    agent = make_local_agent()
+    assert "STAND-IN" in served(agent, IMAGES=f"{url}#{DIGEST}")
     hold.set()
 
 
-def test_a_download_that_breaks_for_good_is_stood_in_for(make_service: MakeService, server: ImageServer) -> None:
+def test_a_download_that_breaks_for_good_is_stood_in_for(make_local_agent: MakeLocalAgent, server: ImageServer) -> None:
     url = server.add("/a.img", IMAGE[:-1] + b"!")
-    service = make_service()
-    assert "STAND-IN" in served(service, IMAGES=f"{url}#{DIGEST}")
-    assert "Product:STAND-IN" in inquiry(login(service), 2)
+    agent = make_local_agent()
+    assert "STAND-IN" in served(agent, IMAGES=f"{url}#{DIGEST}")
+    assert "Product:STAND-IN" in inquiry(login(agent), 2)
 
 
-def test_kept_data_stays_over_a_start_with_the_same_identity(make_service: MakeService) -> None:
-    service = make_service()
-    served(service)
-    with Session(login(service), 1) as session:
+def test_kept_data_stays_over_a_start_with_the_same_identity(make_local_agent: MakeLocalAgent) -> None:
+    agent = make_local_agent()
+    served(agent)
+    with Session(login(agent), 1) as session:
         session.write(0, 4096, pattern=0x5A)
-    before = inquiry(login(service), 1, page=0x83)
-    service.stop()
-    service = make_service()
-    served(service, SIZE="16M")
-    with Session(login(service), 1) as session:
+    before = inquiry(login(agent), 1, page=0x83)
+    agent.stop()
+    agent = make_local_agent()
+    served(agent, SIZE="16M")
+    with Session(login(agent), 1) as session:
         session.read(0, 4096, pattern=0x5A)
-    assert inquiry(login(service), 1, page=0x83) == before
-    assert size_bytes(login(service), 1) == 16 * MIB
+    assert inquiry(login(agent), 1, page=0x83) == before
+    assert size_bytes(login(agent), 1) == 16 * MIB
 
 
-def test_two_targets_are_never_the_same_disk(make_service: MakeService, settings: Settings, tmp_path: Path) -> None:
+def test_two_targets_are_never_the_same_disk(
+    make_local_agent: MakeLocalAgent, settings: Settings, tmp_path: Path
+) -> None:
     ids = []
     for name in ("one", "two"):
-        service = Service(replace(settings, data_dir=tmp_path / name))
-        service.start()
+        agent = Agent(replace(settings, data_dir=tmp_path / name))
+        agent.start()
         try:
-            served(service)
-            ids.append(service.ledger.exports()[0].luns[0].volume)
+            served(agent)
+            ids.append(agent.ledger.exports()[0].luns[0].volume)
         finally:
-            service.stop()
+            agent.stop()
     assert ids[0] != ids[1]
 
 
-def test_another_iqn_at_the_next_start(make_service: MakeService) -> None:
-    service = make_service()
-    served(service)
-    service.stop()
-    service = make_service()
-    served(service, IQN="iqn.2026-11.org.example:mine")
-    assert discover(login(service).portal) == {"iqn.2026-11.org.example:mine"}
+def test_another_iqn_at_the_next_start(make_local_agent: MakeLocalAgent) -> None:
+    agent = make_local_agent()
+    served(agent)
+    agent.stop()
+    agent = make_local_agent()
+    served(agent, IQN="iqn.2026-11.org.example:mine")
+    assert discover(login(agent).portal) == {"iqn.2026-11.org.example:mine"}
 
 
-def test_chap_of_2017(make_service: MakeService) -> None:
-    service = make_service()
-    banner = served(service, USERNAME="demo", PASSWORD="secret")
-    assert not can_log_in(login(service))
-    assert not can_log_in(login(service, user="demo", password="wrong"))
-    assert can_log_in(login(service, user="demo", password="secret"))
+def test_chap_of_2017(make_local_agent: MakeLocalAgent) -> None:
+    agent = make_local_agent()
+    banner = served(agent, USERNAME="demo", PASSWORD="secret")
+    assert not can_log_in(login(agent))
+    assert not can_log_in(login(agent, user="demo", password="wrong"))
+    assert can_log_in(login(agent, user="demo", password="secret"))
     assert "LIBISCSI_CHAP_USERNAME=demo" in banner
     assert "secret" not in banner
-    service.stop()
-    service = make_service()
-    served(service, USERNAME="demo", PASSWORD="another one entirely")
-    assert not can_log_in(login(service, user="demo", password="secret"))
-    assert can_log_in(login(service, user="demo", password="another one entirely"))
+    agent.stop()
+    agent = make_local_agent()
+    served(agent, USERNAME="demo", PASSWORD="another one entirely")
+    assert not can_log_in(login(agent, user="demo", password="secret"))
+    assert can_log_in(login(agent, user="demo", password="another one entirely"))
 
 
-def test_a_file_of_the_host(make_service: MakeService, tmp_path: Path) -> None:
+def test_a_file_of_the_host(make_local_agent: MakeLocalAgent, tmp_path: Path) -> None:
     file = tmp_path / "host.img"
     file.write_bytes(bytes(4 * MIB))
-    service = make_service()
-    served(service, EXPORT_HOST_PATHS=str(file))
-    assert size_bytes(login(service), 5) == 4 * MIB
-    with Session(login(service), 5) as session:
+    agent = make_local_agent()
+    served(agent, EXPORT_HOST_PATHS=str(file))
+    assert size_bytes(login(agent), 5) == 4 * MIB
+    with Session(login(agent), 5) as session:
         session.write(0, 4096, pattern=0x5A)
     assert file.read_bytes()[:4096] == b"\x5a" * 4096
-    service.stop()
-    service = make_service()
-    served(service)
-    assert size_bytes(login(service), 5) is None
+    agent.stop()
+    agent = make_local_agent()
+    served(agent)
+    assert size_bytes(login(agent), 5) is None
     assert file.read_bytes()[:4096] == b"\x5a" * 4096
 
 
-def test_a_file_of_the_host_keeps_its_identity_on_another_lun(make_service: MakeService, tmp_path: Path) -> None:
+def test_a_file_of_the_host_keeps_its_identity_on_another_lun(make_local_agent: MakeLocalAgent, tmp_path: Path) -> None:
     """Two disks that change places are not the same disk to a multipath, whatever their LUNs are."""
     for name in ("one.img", "two.img"):
         (tmp_path / name).write_bytes(bytes(4 * MIB))
-    service = make_service()
-    served(service, EXPORT_HOST_PATHS=f"{tmp_path}/one.img {tmp_path}/two.img")
-    one, two = (inquiry(login(service), lun, page=0x80) for lun in (5, 6))
+    agent = make_local_agent()
+    served(agent, EXPORT_HOST_PATHS=f"{tmp_path}/one.img {tmp_path}/two.img")
+    one, two = (inquiry(login(agent), lun, page=0x80) for lun in (5, 6))
     assert one != two
-    service.stop()
-    service = make_service()
-    served(service, EXPORT_HOST_PATHS=f"{tmp_path}/two.img")
-    assert inquiry(login(service), 5, page=0x80) == two
-    assert [volume.id for volume in service.volumes.list() if "-host-one-" in volume.id] == []
+    agent.stop()
+    agent = make_local_agent()
+    served(agent, EXPORT_HOST_PATHS=f"{tmp_path}/two.img")
+    assert inquiry(login(agent), 5, page=0x80) == two
+    assert [volume.id for volume in agent.volumes.list() if "-host-one-" in volume.id] == []
     assert (tmp_path / "one.img").exists()

@@ -21,7 +21,7 @@ from target_image.api.client import ApiProblem, TargetClient
 from target_image.api.requests import ExportSpec, ImageSpec, VolumeSpec
 from tests.capabilities import need
 from tests.target_image import image_server, initiator
-from tests.target_image.agent import Agent
+from tests.target_image.agent import AgentProcess
 from tests.target_image.conftest import MakeAgent, export_spec, volume_spec
 from tests.waiting import eventually
 
@@ -44,7 +44,7 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-def test_every_error_is_a_problem(agent: Agent, session: requests.Session) -> None:
+def test_every_error_is_a_problem(agent: AgentProcess, session: requests.Session) -> None:
     for method, path, content, status, code in [
         ("GET", "/v1/volumes/nothing", None, 404, "not-found"),
         ("GET", "/v1/nothing", None, 404, "not-found"),
@@ -73,7 +73,7 @@ def test_every_error_is_a_problem(agent: Agent, session: requests.Session) -> No
     "password", ["sesame", "sesame\0and-the-rest", "sésame-ouvre-toi", "sesame\nsesame", "s" * 256]
 )
 def test_a_password_that_tgt_would_change_is_refused_and_not_repeated(
-    agent: Agent, session: requests.Session, password: str
+    agent: AgentProcess, session: requests.Session, password: str
 ) -> None:
     """tgt ends a password at a NUL, so that the six letters before it would open the door."""
     for chap in ({"password": password}, {"password": "twelve-letters", "mutual_password": password}):
@@ -86,7 +86,7 @@ def test_a_password_that_tgt_would_change_is_refused_and_not_repeated(
             assert "ssss" not in told
 
 
-def test_etags(agent: Agent, session: requests.Session) -> None:
+def test_etags(agent: AgentProcess, session: requests.Session) -> None:
     url = f"{agent.url}/v1/volumes/disk"
     made = session.put(url, json={"size_bytes": 2**20}, timeout=30)
     assert made.status_code == 201
@@ -103,7 +103,7 @@ def test_etags(agent: Agent, session: requests.Session) -> None:
     assert gone.status_code == 412
 
 
-def test_large_and_endless_bodies_are_refused(agent: Agent) -> None:
+def test_large_and_endless_bodies_are_refused(agent: AgentProcess) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", agent.api_port, timeout=30)
     try:
         connection.request("PUT", "/v1/volumes/disk", headers={"Content-Length": str(2**30)})
@@ -218,7 +218,9 @@ def _image_bytes(client: TargetClient, name: str) -> int:
     return 0 if image is None else image.bytes_done
 
 
-def test_the_examples_of_the_document_are_requests_that_it_takes(agent: Agent, session: requests.Session) -> None:
+def test_the_examples_of_the_document_are_requests_that_it_takes(
+    agent: AgentProcess, session: requests.Session
+) -> None:
     document = session.get(f"{agent.url}/openapi.json", timeout=30).json()
     assert document["openapi"] == "3.1.0"
     models = {"volumes": VolumeSpec, "exports": ExportSpec, "images": ImageSpec}
@@ -232,7 +234,7 @@ def test_the_examples_of_the_document_are_requests_that_it_takes(agent: Agent, s
     assert seen == set(models)
 
 
-def test_logs_are_json_with_the_request_id(agent: Agent, session: requests.Session) -> None:
+def test_logs_are_json_with_the_request_id(agent: AgentProcess, session: requests.Session) -> None:
     answer = session.put(f"{agent.url}/v1/volumes/disk", json={"size_bytes": 1}, timeout=30)
     lines = [json.loads(line) for line in agent.log.read_text().splitlines()]
     mine = [line for line in lines if line.get("request_id") == answer.headers["X-Request-ID"]]

@@ -11,8 +11,8 @@ from target_image.agent.errors import InUse
 from target_image.api import fields
 from tests.capabilities import need
 from tests.target_image import initiator
-from tests.target_image.agent import Agent
-from tests.target_image.conftest import MakeService, export_spec, volume_spec
+from tests.target_image.agent import AgentProcess
+from tests.target_image.conftest import MakeLocalAgent, export_spec, volume_spec
 from tests.target_image.contract.conftest import Place, place  # noqa: F401 - a fixture
 from tests.target_image.raw_login import raw_login
 from tests.waiting import eventually
@@ -31,19 +31,19 @@ IDS = ["empty", "blank", "line", "session", "section", "controls"]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=IDS)
-def test_no_name_hides_a_session(make_service: MakeService, name: bytes) -> None:
-    service = make_service()
-    service.volumes.ensure("disk", volume_spec())
-    service.exports.ensure("disk", export_spec("disk"))
-    login = initiator.Login(f"127.0.0.1:{service.settings.iscsi_port}", "iqn.2026-11.io.lundock:disk")
+def test_no_name_hides_a_session(make_local_agent: MakeLocalAgent, name: bytes) -> None:
+    agent = make_local_agent()
+    agent.volumes.ensure("disk", volume_spec())
+    agent.exports.ensure("disk", export_spec("disk"))
+    login = initiator.Login(f"127.0.0.1:{agent.settings.iscsi_port}", "iqn.2026-11.io.lundock:disk")
     with raw_login(login, name):
-        assert show.NAMELESS in [session.initiator for session in service.exports.sessions()]
+        assert show.NAMELESS in [session.initiator for session in agent.exports.sessions()]
         with pytest.raises(InUse):
-            service.exports.remove("disk")
+            agent.exports.remove("disk")
         chap = {"username": "disk", "password": "the-next-password"}
-        service.exports.ensure("disk", export_spec("disk", chap=chap), "*", force=True)
-        eventually(lambda: service.exports.sessions() == [], "the forced change ends the session")
-        assert [volume.phase for volume in service.volumes.list()] == [fields.Phase.READY]
+        agent.exports.ensure("disk", export_spec("disk", chap=chap), "*", force=True)
+        eventually(lambda: agent.exports.sessions() == [], "the forced change ends the session")
+        assert [volume.phase for volume in agent.volumes.list()] == [fields.Phase.READY]
 
 
 @pytest.mark.parametrize("name", [*NAMES, b"iqn.2026-11.test:alias"], ids=[*IDS, "alias"])
@@ -68,7 +68,7 @@ def test_one_name_does_not_change_what_is_known_of_others(place: Place, name: by
     assert place.engine.audit(everyone) == []
 
 
-def test_the_agent_still_stops_in_time(agent: Agent) -> None:
+def test_the_agent_still_stops_in_time(agent: AgentProcess) -> None:
     with agent.client() as client:
         client.ensure_volume("disk", volume_spec())
         client.ensure_export("disk", export_spec("disk"))

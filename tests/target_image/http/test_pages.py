@@ -19,12 +19,12 @@ from fastapi import FastAPI
 from target_image.agent.demo import usage
 from target_image.agent.http import pages
 from target_image.agent.http.pages.view import MAX_EXPORTS, Page, page
-from target_image.agent.service.agent import Service
+from target_image.agent.service.agent import Agent
 from target_image.agent.settings import Settings
 from target_image.api import fields, requests, responses
 from tests.capabilities import need
 from tests.target_image import image_server
-from tests.target_image.conftest import MakeService
+from tests.target_image.conftest import MakeLocalAgent
 from tests.target_image.initiator import Login, Session
 from tests.waiting import eventually
 
@@ -113,7 +113,7 @@ def test_percent(done: int, total: int, percent: int) -> None:
     assert shown(images=[image]).images[0].percent == percent
 
 
-# -- over HTTP, from a real service ---------------------------------------------------------------------
+# -- over HTTP, from a real agent ---------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -123,9 +123,9 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 
 
 @contextmanager
-def served(service: Service) -> Iterator[str]:
+def served(agent: Agent) -> Iterator[str]:
     app = FastAPI()
-    app.include_router(pages.router(service))
+    app.include_router(pages.router(agent))
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -144,17 +144,17 @@ def fetched(url: str, host: str | None = None) -> tuple[str, dict[str, str]]:
         return answer.read().decode(), dict(answer.headers)
 
 
-def filled(service: Service) -> Login:
+def filled(agent: Agent) -> Login:
     """One export with CHAP, and how to log in to it."""
-    service.volumes.ensure("disk", requests.VolumeSpec(size_bytes=MIB))
+    agent.volumes.ensure("disk", requests.VolumeSpec(size_bytes=MIB))
     content = {"iqn": IQN, "luns": [{"lun": 1, "volume": "disk"}], "chap": {"username": "anna", "password": PASSWORD}}
-    service.exports.ensure("disk", requests.ExportSpec.model_validate(content))
-    return Login(f"127.0.0.1:{service.settings.iscsi_port}", IQN, "anna", PASSWORD)
+    agent.exports.ensure("disk", requests.ExportSpec.model_validate(content))
+    return Login(f"127.0.0.1:{agent.settings.iscsi_port}", IQN, "anna", PASSWORD)
 
 
-def test_the_page_tells_everything_but_secrets(make_service: MakeService) -> None:
-    service = make_service()
-    with Session(filled(service)), served(service) as url:
+def test_the_page_tells_everything_but_secrets(make_local_agent: MakeLocalAgent) -> None:
+    agent = make_local_agent()
+    with Session(filled(agent)), served(agent) as url:
         html, headers = fetched(url)
     assert IQN in html
     assert "anna" in html
@@ -165,35 +165,35 @@ def test_the_page_tells_everything_but_secrets(make_service: MakeService) -> Non
     assert "<script" not in html
 
 
-def test_the_page_escapes_what_others_named(make_service: MakeService) -> None:
-    service = make_service()
-    with served(service) as url:
+def test_the_page_escapes_what_others_named(make_local_agent: MakeLocalAgent) -> None:
+    agent = make_local_agent()
+    with served(agent) as url:
         html, _ = fetched(url, host="evil<script>.example")
         assert "<script" not in html
         html, _ = fetched(url, host="storage.example.org:8080")
     assert "<script" not in html
 
 
-def test_commands_name_the_host_that_was_asked(make_service: MakeService) -> None:
-    service = make_service()
-    with Session(filled(service)), served(service) as url:
+def test_commands_name_the_host_that_was_asked(make_local_agent: MakeLocalAgent) -> None:
+    agent = make_local_agent()
+    with Session(filled(agent)), served(agent) as url:
         html, _ = fetched(url, host="storage.example.org:8080")
-    assert f"iscsi://storage.example.org:{service.settings.iscsi_port}/{IQN}/1" in html
+    assert f"iscsi://storage.example.org:{agent.settings.iscsi_port}/{IQN}/1" in html
 
 
-def test_a_progress_bar_moves_while_an_image_comes(make_service: MakeService) -> None:
+def test_a_progress_bar_moves_while_an_image_comes(make_local_agent: MakeLocalAgent) -> None:
     body = bytes(range(256)) * 16384
     with image_server.running() as server:
         slow = server.spec("/a.img", body, hold=(hold := threading.Event()))
-        service = make_service()
-        service.images.put("slow", slow)
-        eventually(lambda: service.images.get("slow").bytes_done > 0, "bytes arrive")
-        with served(service) as url:
+        agent = make_local_agent()
+        agent.images.put("slow", slow)
+        eventually(lambda: agent.images.get("slow").bytes_done > 0, "bytes arrive")
+        with served(agent) as url:
             html, _ = fetched(url)
             assert '<meta http-equiv="refresh"' in html
             assert '<progress max="100" value="' in html
             hold.set()
-            eventually(lambda: service.images.get("slow").phase is fields.Phase.READY, "the image is ready")
+            eventually(lambda: agent.images.get("slow").phase is fields.Phase.READY, "the image is ready")
             html, _ = fetched(url)
             assert '<meta http-equiv="refresh"' not in html
             assert "<progress" not in html
@@ -208,11 +208,11 @@ def chromium(folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_chromium_shows_it_without_javascript(make_service: MakeService, tmp_path: Path) -> None:
+def test_chromium_shows_it_without_javascript(make_local_agent: MakeLocalAgent, tmp_path: Path) -> None:
     """Its own policy forbids every script (see above), so what is shown here needs none."""
     need("chromium")
-    service = make_service()
-    with Session(filled(service)), served(service) as url:
+    agent = make_local_agent()
+    with Session(filled(agent)), served(agent) as url:
         dom = chromium(tmp_path, "--dump-dom", url)
         picture = tmp_path / "page.png"
         chromium(tmp_path, f"--screenshot={picture}", "--window-size=1000,1100", url)

@@ -17,13 +17,13 @@ import pytest
 
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
-from target_image.agent.service.agent import Service
+from target_image.agent.service.agent import Agent
 from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores.sparse_file import SparseFileStore
 from target_image.api import fields, requests
 from tests.target_image import initiator
-from tests.target_image.conftest import MakeService, export_spec, volume_spec
+from tests.target_image.conftest import MakeLocalAgent, export_spec, volume_spec
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
@@ -77,86 +77,86 @@ class Death:
         self._left -= 1
 
 
-Work = Callable[[Service], object]
+Work = Callable[[Agent], object]
 
 
-def _make_volume(service: Service) -> object:
-    return service.volumes.ensure("disk", volume_spec(16))
+def _make_volume(agent: Agent) -> object:
+    return agent.volumes.ensure("disk", volume_spec(16))
 
 
-def _make_export(service: Service) -> object:
-    _make_volume(service)
-    return service.exports.ensure("disk", export_spec("disk", chap=OLD))
+def _make_export(agent: Agent) -> object:
+    _make_volume(agent)
+    return agent.exports.ensure("disk", export_spec("disk", chap=OLD))
 
 
-def _grow(service: Service) -> object:
-    return service.volumes.ensure("disk", volume_spec(32), if_match="*")
+def _grow(agent: Agent) -> object:
+    return agent.volumes.ensure("disk", volume_spec(32), if_match="*")
 
 
-def _rotate(service: Service) -> object:
-    return service.exports.ensure("disk", export_spec("disk", chap=NEW), if_match="*")
+def _rotate(agent: Agent) -> object:
+    return agent.exports.ensure("disk", export_spec("disk", chap=NEW), if_match="*")
 
 
-def _unexport(service: Service) -> object:
-    return service.exports.remove("disk")
+def _unexport(agent: Agent) -> object:
+    return agent.exports.remove("disk")
 
 
-def _delete(service: Service) -> object:
-    return service.volumes.remove("disk")
+def _delete(agent: Agent) -> object:
+    return agent.volumes.remove("disk")
 
 
-def _trash(service: Service) -> object:
-    return service.volumes.trash("disk")
+def _trash(agent: Agent) -> object:
+    return agent.volumes.trash("disk")
 
 
-def _can_log_in(service: Service, chap: dict[str, str]) -> bool:
-    [portal] = service.engine.portals(0)
+def _can_log_in(agent: Agent, chap: dict[str, str]) -> bool:
+    [portal] = agent.engine.portals(0)
     login = initiator.Login(portal, "iqn.2026-11.io.lundock:disk", chap["username"], chap["password"])
     return initiator.can_log_in(login)
 
 
-def _served(service: Service, chap: dict[str, str], size_bytes: int) -> None:
+def _served(agent: Agent, chap: dict[str, str], size_bytes: int) -> None:
     other = NEW if chap is OLD else OLD
-    assert _can_log_in(service, chap)
-    assert not _can_log_in(service, other)
-    export = service.exports.get("disk").export
+    assert _can_log_in(agent, chap)
+    assert not _can_log_in(agent, other)
+    export = agent.exports.get("disk").export
     assert (export.phase, export.condition) == (fields.Phase.READY, None)
-    assert service.volumes.get("disk").volume.size_bytes == size_bytes
-    assert service.store.size_bytes("disk") == size_bytes
+    assert agent.volumes.get("disk").volume.size_bytes == size_bytes
+    assert agent.store.size_bytes("disk") == size_bytes
 
 
-def _files(service: Service) -> set[str]:
-    return {path.name for folder in ("volumes", "trash") for path in (service.settings.data_dir / folder).iterdir()}
+def _files(agent: Agent) -> set[str]:
+    return {path.name for folder in ("volumes", "trash") for path in (agent.settings.data_dir / folder).iterdir()}
 
 
-def _check_made(service: Service) -> None:
-    assert service.volumes.get("disk").volume.phase is fields.Phase.READY
-    assert _files(service) == {"disk.raw"}
+def _check_made(agent: Agent) -> None:
+    assert agent.volumes.get("disk").volume.phase is fields.Phase.READY
+    assert _files(agent) == {"disk.raw"}
 
 
-def _check_deleted(service: Service) -> None:
-    assert service.volumes.list() == []
-    assert _files(service) == set()
-    assert service.ledger.promised_bytes() == 0
+def _check_deleted(agent: Agent) -> None:
+    assert agent.volumes.list() == []
+    assert _files(agent) == set()
+    assert agent.ledger.promised_bytes() == 0
 
 
-def _check_unexported(service: Service) -> None:
-    assert service.exports.list() == []
-    assert service.engine.targets(0) == set()
+def _check_unexported(agent: Agent) -> None:
+    assert agent.exports.list() == []
+    assert agent.engine.targets(0) == set()
 
 
-def _check_trashed(service: Service) -> None:
-    assert not service.store.path("disk").exists()
-    assert _files(service) == {"disk.raw"}
+def _check_trashed(agent: Agent) -> None:
+    assert not agent.store.path("disk").exists()
+    assert _files(agent) == {"disk.raw"}
 
 
 @pytest.mark.parametrize(
     ("before", "work", "check"),
     [
         ([], _make_volume, _check_made),
-        ([_make_volume], _make_export, lambda service: _served(service, OLD, 16 * MIB)),
-        ([_make_export], _grow, lambda service: _served(service, OLD, 32 * MIB)),
-        ([_make_export], _rotate, lambda service: _served(service, NEW, 16 * MIB)),
+        ([_make_volume], _make_export, lambda agent: _served(agent, OLD, 16 * MIB)),
+        ([_make_export], _grow, lambda agent: _served(agent, OLD, 32 * MIB)),
+        ([_make_export], _rotate, lambda agent: _served(agent, NEW, 16 * MIB)),
         ([_make_export], _unexport, _check_unexported),
         ([_make_volume], _delete, _check_deleted),
         ([_make_volume], _trash, _check_trashed),
@@ -164,66 +164,66 @@ def _check_trashed(service: Service) -> None:
     ids=["make-volume", "make-export", "grow", "rotate", "unexport", "delete", "trash"],
 )
 def test_a_kill_at_any_step(
-    make_service: MakeService,
+    make_local_agent: MakeLocalAgent,
     monkeypatch: pytest.MonkeyPatch,
     before: list[Work],
     work: Work,
-    check: Callable[[Service], None],
+    check: Callable[[Agent], None],
 ) -> None:
     death = Death(monkeypatch)
-    service = make_service()
+    agent = make_local_agent()
     for moments in range(1000):
         for step in before:
-            step(service)
+            step(agent)
         try:
             with death.after(moments):
-                work(service)
+                work(agent)
         except Killed:
-            service = _restart(service, make_service)
-            work(service)
-            check(service)
-            _reset(service)
+            agent = _restart(agent, make_local_agent)
+            work(agent)
+            check(agent)
+            _reset(agent)
         else:
-            check(service)
+            check(agent)
             assert moments > 2, "nothing was ever killed"
             return
     pytest.fail("the work never got through")
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_kill_while_a_copy_is_made(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = make_service()
-    service.volumes.ensure("origin", volume_spec(16))
-    service.store.path("origin").write_bytes(b"origin" * 1000 + bytes(16 * MIB - 6000))
+def test_a_kill_while_a_copy_is_made(make_local_agent: MakeLocalAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_local_agent()
+    agent.volumes.ensure("origin", volume_spec(16))
+    agent.store.path("origin").write_bytes(b"origin" * 1000 + bytes(16 * MIB - 6000))
 
     def dying_fill(*_: object, **__: object) -> None:
-        (service.settings.data_dir / "volumes" / "copy.part").write_bytes(b"half")
+        (agent.settings.data_dir / "volumes" / "copy.part").write_bytes(b"half")
         raise Killed
 
     with monkeypatch.context() as patched:
         patched.setattr(SparseFileStore, "fill", dying_fill)
-        service.volumes.ensure("copy", volume_spec(16, requests.VolumeSource(volume="origin")))
-        eventually((service.settings.data_dir / "volumes" / "copy.part").exists, "the copy has begun")
-    service = _restart(service, make_service)
-    eventually(lambda: service.volumes.get("copy").volume.phase is fields.Phase.READY, "the copy is ready")
-    assert service.store.path("copy").read_bytes() == service.store.path("origin").read_bytes()
-    assert _files(service) == {"copy.raw", "origin.raw"}
+        agent.volumes.ensure("copy", volume_spec(16, requests.VolumeSource(volume="origin")))
+        eventually((agent.settings.data_dir / "volumes" / "copy.part").exists, "the copy has begun")
+    agent = _restart(agent, make_local_agent)
+    eventually(lambda: agent.volumes.get("copy").volume.phase is fields.Phase.READY, "the copy is ready")
+    assert agent.store.path("copy").read_bytes() == agent.store.path("origin").read_bytes()
+    assert _files(agent) == {"copy.raw", "origin.raw"}
 
 
-def _restart(service: Service, make_service: MakeService) -> Service:
+def _restart(agent: Agent, make_local_agent: MakeLocalAgent) -> Agent:
     """As after SIGKILL: tgtd is gone with the agent, and so is the lock; nothing was tidied up."""
-    engine = service.engine
+    engine = agent.engine
     assert isinstance(engine, TgtEngine)
-    service.supervisor._stopping = True  # the thread would otherwise mend what the next agent shall mend
+    agent.supervisor._stopping = True  # the thread would otherwise mend what the next agent shall mend
     for daemon in engine._daemons:
         daemon.kill()
-    service.stop()
-    return make_service()
+    agent.stop()
+    return make_local_agent()
 
 
-def _reset(service: Service) -> None:
-    for export in service.exports.list():
-        service.exports.remove(export.id, force=True)
-    for volume in service.volumes.list():
-        service.volumes.remove(volume.id)
-    assert list(Path(service.settings.data_dir / "volumes").iterdir()) == []
+def _reset(agent: Agent) -> None:
+    for export in agent.exports.list():
+        agent.exports.remove(export.id, force=True)
+    for volume in agent.volumes.list():
+        agent.volumes.remove(volume.id)
+    assert list(Path(agent.settings.data_dir / "volumes").iterdir()) == []

@@ -14,8 +14,8 @@ from target_image.api import fields
 from target_image.api.client import ApiProblem, TargetClient
 from tests.capabilities import need
 from tests.target_image import initiator
-from tests.target_image.agent import Agent
-from tests.target_image.conftest import MakeAgent, MakeService, export_spec, volume_spec
+from tests.target_image.agent import AgentProcess
+from tests.target_image.conftest import MakeAgent, MakeLocalAgent, export_spec, volume_spec
 from tests.target_image.service.test_volumes import refused
 from tests.waiting import eventually
 
@@ -65,7 +65,7 @@ class TestOverTheApi:
             client.delete_export("disk")
         assert client.get_export("disk") is None
 
-    def test_changes_need_the_revision(self, agent: Agent, client: TargetClient) -> None:
+    def test_changes_need_the_revision(self, agent: AgentProcess, client: TargetClient) -> None:
         client.ensure_export("disk", export_spec("disk", chap=chap(OLD)))
         with refused("precondition-required"):
             client.ensure_export("disk", export_spec("disk", chap=chap(NEW)))
@@ -74,7 +74,7 @@ class TestOverTheApi:
             client.ensure_export("disk", export_spec("disk", chap=chap(OLD)))
         assert initiator.can_log_in(agent.login("disk", "disk", NEW))
 
-    def test_rotation_waits_for_the_session(self, agent: Agent, client: TargetClient) -> None:
+    def test_rotation_waits_for_the_session(self, agent: AgentProcess, client: TargetClient) -> None:
         need("qemu-iscsi")
         client.ensure_export("disk", export_spec("disk", chap=chap(OLD)))
         with initiator.Session(agent.login("disk", "disk", OLD)) as session:
@@ -87,7 +87,7 @@ class TestOverTheApi:
         assert not initiator.can_log_in(agent.login("disk", "disk", OLD))
         assert not initiator.can_log_in(agent.login("disk"))
 
-    def test_who_may_not_log_in_any_more_is_logged_out(self, agent: Agent, client: TargetClient) -> None:
+    def test_who_may_not_log_in_any_more_is_logged_out(self, agent: AgentProcess, client: TargetClient) -> None:
         need("qemu-iscsi")
         client.ensure_export("disk", export_spec("disk"))
         with initiator.Session(agent.login("disk", initiator="iqn.2026-11.test:old")):
@@ -95,7 +95,7 @@ class TestOverTheApi:
             eventually(lambda: not client.sessions(), "the old initiator is out")
             assert initiator.can_log_in(agent.login("disk", initiator="iqn.2026-11.test:new"))
 
-    def test_delete_with_a_live_session(self, agent: Agent, client: TargetClient) -> None:
+    def test_delete_with_a_live_session(self, agent: AgentProcess, client: TargetClient) -> None:
         need("qemu-iscsi")
         client.ensure_export("disk", export_spec("disk"))
         with initiator.Session(agent.login("disk", initiator="iqn.2026-11.test:vm")):
@@ -107,7 +107,7 @@ class TestOverTheApi:
             assert client.get_export("disk") is None
         assert not initiator.can_log_in(agent.login("disk"))
 
-    def test_sessions_are_listed_and_ended(self, agent: Agent, client: TargetClient) -> None:
+    def test_sessions_are_listed_and_ended(self, agent: AgentProcess, client: TargetClient) -> None:
         need("qemu-iscsi")
         client.ensure_export("disk", export_spec("disk"))
         with initiator.Session(agent.login("disk")) as session:
@@ -132,7 +132,7 @@ class TestOverTheApi:
             client.ensure_export("other", export_spec("nothing"))
         assert client.list_exports() == []
 
-    def test_a_single_address_as_a_network(self, agent: Agent, client: TargetClient) -> None:
+    def test_a_single_address_as_a_network(self, agent: AgentProcess, client: TargetClient) -> None:
         made = client.ensure_export("disk", export_spec("disk", access={"networks": ["127.0.0.1/32"]}))
         assert made.access.networks == ["127.0.0.1"]
         assert initiator.can_log_in(agent.login("disk"))
@@ -144,7 +144,7 @@ class TestOverTheApi:
             client.ensure_export("disk", export_spec("disk", access={"networks": [network]}))
         assert client.list_exports() == []
 
-    def test_no_password_is_ever_told(self, agent: Agent, client: TargetClient) -> None:
+    def test_no_password_is_ever_told(self, agent: AgentProcess, client: TargetClient) -> None:
         both = {**chap(OLD), "mutual_username": "target", "mutual_password": NEW}
         client.ensure_export("disk", export_spec("disk", chap=both))
         told = repr(client.get_export("disk")) + repr(client.list_exports()) + agent.log.read_text()
@@ -155,18 +155,18 @@ class TestOverTheApi:
 
 
 @pytest.mark.integration
-def test_what_the_engine_refuses_leaves_nothing_behind(make_service: MakeService, tmp_path: Path) -> None:
-    service = make_service()
+def test_what_the_engine_refuses_leaves_nothing_behind(make_local_agent: MakeLocalAgent, tmp_path: Path) -> None:
+    agent = make_local_agent()
     for name in ("good", "b=d"):
         (tmp_path / name).write_bytes(bytes(MIB))
-    service.volumes.adopt("good", tmp_path / "good", size_bytes=MIB)
-    service.volumes.adopt("bad", tmp_path / "b=d", size_bytes=MIB)
+    agent.volumes.adopt("good", tmp_path / "good", size_bytes=MIB)
+    agent.volumes.adopt("bad", tmp_path / "b=d", size_bytes=MIB)
     with pytest.raises(Invalid, match="rename"):
-        service.exports.ensure("new", export_spec("bad"))
-    made = service.exports.ensure("there", export_spec("good"))
+        agent.exports.ensure("new", export_spec("bad"))
+    made = agent.exports.ensure("there", export_spec("good"))
     with pytest.raises(Invalid, match="rename"):
-        service.exports.ensure("there", export_spec("bad"), "*")
-    assert service.exports.list() == [made.export]
+        agent.exports.ensure("there", export_spec("bad"), "*")
+    assert agent.exports.list() == [made.export]
 
 
 @pytest.mark.integration

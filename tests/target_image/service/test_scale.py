@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from target_image.agent.engines.tgt.ipc import ManagementSocket, Request
-from target_image.agent.service.agent import Service
-from tests.target_image.conftest import MakeService, export_spec, volume_spec
+from target_image.agent.service.agent import Agent
+from tests.target_image.conftest import MakeLocalAgent, export_spec, volume_spec
 
 pytestmark = pytest.mark.integration
 FEW, MANY = 2, 60
@@ -28,32 +28,32 @@ class Traffic:
 
         monkeypatch.setattr(ManagementSocket, "send", counted)
 
-    def of_one_life(self, service: Service) -> tuple[int, int]:
+    def of_one_life(self, agent: Agent) -> tuple[int, int]:
         """Of making an export, looking at it, changing it and taking it down."""
         before = self.requests, self.answered_bytes
-        service.volumes.ensure("one-more", volume_spec(1))
-        service.exports.ensure("one-more", export_spec("one-more"))
-        service.exports.get("one-more")
+        agent.volumes.ensure("one-more", volume_spec(1))
+        agent.exports.ensure("one-more", export_spec("one-more"))
+        agent.exports.get("one-more")
         access = {"initiators": ["iqn.2026-11.test:only"]}
-        service.exports.ensure("one-more", export_spec("one-more", access=access), "*")
-        service.exports.remove("one-more")
-        service.volumes.remove("one-more")
+        agent.exports.ensure("one-more", export_spec("one-more", access=access), "*")
+        agent.exports.remove("one-more")
+        agent.volumes.remove("one-more")
         return self.requests - before[0], self.answered_bytes - before[1]
 
 
-def test_the_cost_of_a_call_stays_flat(make_service: MakeService, monkeypatch: pytest.MonkeyPatch) -> None:
-    service = make_service()
-    service.supervisor.stop()  # its own looks would be counted, too
-    service.engine.start()
-    service.engine.open()
+def test_the_cost_of_a_call_stays_flat(make_local_agent: MakeLocalAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = make_local_agent()
+    agent.supervisor.stop()  # its own looks would be counted, too
+    agent.engine.start()
+    agent.engine.open()
     traffic = Traffic(monkeypatch)
     costs = []
     for count in (FEW, MANY):
-        for number in range(len(service.exports.list()), count):
-            service.volumes.ensure(f"disk-{number}", volume_spec(1))
-            service.exports.ensure(f"disk-{number}", export_spec(f"disk-{number}"))
-        costs.append(traffic.of_one_life(service))
+        for number in range(len(agent.exports.list()), count):
+            agent.volumes.ensure(f"disk-{number}", volume_spec(1))
+            agent.exports.ensure(f"disk-{number}", export_spec(f"disk-{number}"))
+        costs.append(traffic.of_one_life(agent))
     (few_requests, few_bytes), (many_requests, many_bytes) = costs
     assert few_requests == many_requests
     assert abs(few_bytes - many_bytes) < 100  # tids have more digits
-    service.engine.stop()
+    agent.engine.stop()

@@ -11,7 +11,7 @@ from target_image.api import fields, requests
 from target_image.api.client import ApiProblem, TargetClient
 from tests.capabilities import need
 from tests.target_image import initiator
-from tests.target_image.agent import Agent
+from tests.target_image.agent import AgentProcess
 from tests.target_image.conftest import MakeAgent, export_spec, volume_spec
 from tests.waiting import eventually
 
@@ -40,7 +40,7 @@ def test_another_identity_is_refused(client: TargetClient) -> None:
         client.ensure_volume("disk", owned)
 
 
-def test_delete_is_idempotent_and_takes_the_data(agent: Agent, client: TargetClient) -> None:
+def test_delete_is_idempotent_and_takes_the_data(agent: AgentProcess, client: TargetClient) -> None:
     client.ensure_volume("disk", volume_spec())
     assert (agent.data / "volumes" / "disk.raw").exists()
     for _ in range(2):
@@ -86,7 +86,7 @@ def test_thick_takes_its_space_at_once(client: TargetClient) -> None:
     assert made.allocated_bytes >= 16 * MIB
 
 
-def test_grow(agent: Agent, client: TargetClient) -> None:
+def test_grow(agent: AgentProcess, client: TargetClient) -> None:
     need("iscsi-ls")
     client.ensure_volume("disk", volume_spec(16))
     client.ensure_export("disk", export_spec("disk"))
@@ -97,7 +97,7 @@ def test_grow(agent: Agent, client: TargetClient) -> None:
     assert client.ensure_volume("disk", volume_spec(16)).size_bytes == 32 * MIB  # a late repeat of the first call
 
 
-def test_grow_waits_for_the_sessions_to_end(agent: Agent, client: TargetClient) -> None:
+def test_grow_waits_for_the_sessions_to_end(agent: AgentProcess, client: TargetClient) -> None:
     need("qemu-iscsi")
     client.ensure_volume("disk", volume_spec(16))
     client.ensure_export("disk", export_spec("disk"))
@@ -110,7 +110,7 @@ def test_grow_waits_for_the_sessions_to_end(agent: Agent, client: TargetClient) 
     assert client.grow_volume("disk", 32 * MIB).size_bytes == 32 * MIB
 
 
-def test_clone(agent: Agent, client: TargetClient) -> None:
+def test_clone(agent: AgentProcess, client: TargetClient) -> None:
     need("qemu-iscsi")
     client.ensure_volume("golden", volume_spec(64))
     client.ensure_export("golden", export_spec("golden"))
@@ -143,7 +143,7 @@ def test_an_unknown_origin_makes_nothing(client: TargetClient) -> None:
     assert client.list_volumes() == []
 
 
-def test_trash(agent: Agent, client: TargetClient) -> None:
+def test_trash(agent: AgentProcess, client: TargetClient) -> None:
     client.ensure_volume("disk", volume_spec())
     (agent.data / "volumes" / "disk.raw").write_bytes(b"data" * MIB)
     for _ in range(2):
@@ -166,7 +166,7 @@ def test_trash(agent: Agent, client: TargetClient) -> None:
 
 
 @pytest.mark.parametrize("harm", ["missing", "truncated", "a folder"])
-def test_a_bad_backing_file_takes_its_own_export_offline(agent: Agent, client: TargetClient, harm: str) -> None:
+def test_a_bad_backing_file_takes_its_own_export_offline(agent: AgentProcess, client: TargetClient, harm: str) -> None:
     need("iscsi-ls")
     for id in ("good", "bad"):
         client.ensure_volume(id, volume_spec())
@@ -212,7 +212,7 @@ def _export_phase(client: TargetClient, id: str) -> fields.Phase | None:
     return None if export is None else export.phase
 
 
-def test_file_modes_are_private(agent: Agent, client: TargetClient) -> None:
+def test_file_modes_are_private(agent: AgentProcess, client: TargetClient) -> None:
     client.ensure_volume("disk", volume_spec())
     for path in (agent.data / "volumes" / "disk.raw", agent.data / "ledger.sqlite"):
         assert path.stat().st_mode & 0o077 == 0, path
