@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from lundock_common import quantity
 from provisioner import tracing
 from provisioner.access import Keeper
 from provisioner.errors import Conflict, NotFound, OutcomeUnknown, Permanent, Refused, Throttled, Transient
@@ -19,7 +20,7 @@ from provisioner.kube.client import Kube, claim_path, volume_path
 from provisioner.kube.events import Recorder, Subject
 from provisioner.kube.informer import Informer
 from provisioner.metrics import Metrics
-from provisioner.planning import plan, quantity
+from provisioner.planning import plan
 from provisioner.planning.claims import ClaimName, notes_of, volume_id
 from provisioner.planning.plan import (
     Abandon,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from importlib import import_module
 
 import click
 
+from lundock_common.command_line import CONTEXT, Program
 from vm_disks.errors import VmDisksError
 
-COMMANDS = (
+NAMES = (
     *("xml", "domain", "list", "check"),
     *("start", "console", "stop", "run"),
     *("attach", "detach", "grow", "migrate"),
@@ -18,35 +18,25 @@ COMMANDS = (
 )
 
 
-class Commands(click.Group):
-    """Imports a command's module when it is called: `xml` does not wait for libvirt."""
+class VmDisks(Program):
+    """`xml` does not wait for libvirt."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"vm_disks.commands.{cmd_name}").command
-        return command
+    commands_at = {name: f"vm_disks.commands.{name}:command" for name in NAMES}  # noqa: RUF012 (ClassVar of Program)
+    failures = (VmDisksError,)
 
     def invoke(self, ctx: click.Context) -> object:
         # So that what a start took is given back: the signals' own way ends the process at once.
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) == signal.SIG_DFL:  # under nohup it is ignored, and stays so
                 signal.signal(number, _exit)
-        try:
-            return super().invoke(ctx)
-        except VmDisksError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(1)
+        return super().invoke(ctx)
 
 
 def _exit(number: int, _frame: object) -> None:
     sys.exit(128 + number)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=VmDisks, context_settings=CONTEXT)
 @click.version_option(package_name="lundock")
 def main() -> None:
     """Run the VM of a KubeVirt spec from the claims that it names, over iSCSI and without KubeVirt.

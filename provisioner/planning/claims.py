@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lundock_common import quantity
 from provisioner.errors import Permanent
-from provisioner.planning import parameters, quantity
+from provisioner.planning import parameters
 from provisioner.planning.parameters import Parameters
 
 Json = Mapping[str, Any]

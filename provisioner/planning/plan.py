@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lundock_common import quantity
 from provisioner.errors import Permanent
-from provisioner.planning import quantity
 from provisioner.planning.claims import (
     SELECTED_NODE,
     TARGET,

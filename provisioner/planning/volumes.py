@@ -8,7 +8,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Any
 
-from provisioner.planning import quantity
+from lundock_common import quantity
 from provisioner.planning.claims import TARGET, ClaimName, ClaimRequest
 from provisioner.settings import TargetSettings
 from target_image.api import requests, responses

@@ -35,7 +35,7 @@ class Volume(Model):
     bytes_done: int = 0
     bytes_total: int = 0
     stand_in: bool = Field(default=False, description="Holds the demo disk, because its image could not be fetched.")
-    exports: list[Id] = []
+    exports: list[Id] = Field(default=[])
     created_at: datetime
     trashed_at: datetime | None = Field(default=None, description="Since when it waits in the trash, if it does.")
 

@@ -2,58 +2,51 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import click
-import yaml
 from pydantic import BaseModel, ValidationError
-from rich.console import Console
-from rich.table import Table
 
+from lundock_common.command_line import Failure
+from lundock_common.quantity import for_people
+from lundock_common.tables import Form, render, serialize
 from target_image.api import fields, requests, responses
 
-Form = Literal["table", "json", "yaml"]
-WIDE = 2000
-FORMS = ("table", "json", "yaml")
 T = TypeVar("T", bound=BaseModel)
 Columns = dict[str, Callable[[Any], str]]
 
 
 def show(models: Sequence[BaseModel], form: Form) -> None:
     """Print models of one kind: a table, or a list of them."""
-    if form == "table":
-        _table(models)
+    if form in ("json", "yaml"):
+        click.echo(serialize([model.model_dump(mode="json") for model in models], form))
     else:
-        _serialize([model.model_dump(mode="json") for model in models], form)
+        click.echo(_table(models) if models else "none")
 
 
 def show_one(model: BaseModel, form: Form) -> None:
     """Print one model: a table of one row, or the object itself, as kubectl does."""
-    if form == "table":
-        _table([model])
-    else:
-        _serialize(model.model_dump(mode="json"), form)
+    click.echo(serialize(model.model_dump(mode="json"), form) if form in ("json", "yaml") else _table([model]))
 
 
 def show_fields(models: dict[str, BaseModel], form: Form) -> None:
     """Print models by their names: a line for each of their fields, or one object."""
-    if form != "table":
-        _serialize({name: model.model_dump(mode="json") for name, model in models.items()}, form)
+    if form in ("json", "yaml"):
+        click.echo(serialize({name: model.model_dump(mode="json") for name, model in models.items()}, form))
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for model in models.values():
-        for name, value in model:
-            table.add_row(name.replace("_", " "), size(value) if name.endswith("_bytes") else str(value))
-    _console().print(table)
+    rows = [
+        (name.replace("_", " "), for_people(value) if name.endswith("_bytes") else str(value))
+        for model in models.values()
+        for name, value in model
+    ]
+    click.echo(render((), rows))
 
 
 def found(model: T | None, name: str) -> T:
     """The model, or a failure because it is not there."""
     if model is None:
-        raise click.ClickException(f"there is no {name}")
+        raise Failure(f"there is no {name}")
     return model
 
 
@@ -66,36 +59,9 @@ def parsed(model: type[T], content: dict[str, Any]) -> T:
         raise click.UsageError("; ".join(found)) from error
 
 
-def _serialize(content: object, form: Form) -> None:
-    click.echo(json.dumps(content, indent=2) if form == "json" else yaml.safe_dump(content, sort_keys=False).rstrip())
-
-
-def size(count: int) -> str:
-    """A number of bytes for people: 1.5 GiB."""
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.4g} {unit}"
-        value /= 1024
-    return f"{value:.4g} TiB"
-
-
-def _console() -> Console:
-    """As wide as the terminal; without one as wide as the rows, so that grep finds whole ids."""
-    return Console() if sys.stdout.isatty() else Console(width=WIDE)
-
-
-def _table(models: Sequence[BaseModel]) -> None:
-    if not models:
-        click.echo("none")
-        return
+def _table(models: Sequence[BaseModel]) -> str:
     columns = _COLUMNS.get(type(models[0])) or {name: _attribute(name) for name in type(models[0]).model_fields}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in columns:
-        table.add_column(name.upper(), overflow="fold")
-    for model in models:
-        table.add_row(*(cell(model) for cell in columns.values()))
-    _console().print(table)
+    return render(list(columns), [[show_cell(model) for show_cell in columns.values()] for model in models])
 
 
 def _attribute(name: str) -> Callable[[Any], str]:
@@ -117,8 +83,8 @@ def _source(volume: responses.Volume) -> str:
 _COLUMNS: dict[type[BaseModel], Columns] = {
     responses.Volume: {
         "id": lambda volume: volume.id,
-        "size": lambda volume: size(volume.size_bytes),
-        "used": lambda volume: size(volume.allocated_bytes),
+        "size": lambda volume: for_people(volume.size_bytes),
+        "used": lambda volume: for_people(volume.allocated_bytes),
         "source": _source,
         "exports": lambda volume: ", ".join(volume.exports) or "-",
         "phase": _phase,
@@ -137,7 +103,7 @@ _COLUMNS: dict[type[BaseModel], Columns] = {
     responses.Image: {
         "name": lambda image: image.name,
         "phase": _phase,
-        "size": lambda image: size(image.virtual_size_bytes) if image.virtual_size_bytes else "-",
+        "size": lambda image: for_people(image.virtual_size_bytes) if image.virtual_size_bytes else "-",
         "stand-in": lambda image: "yes" if image.stand_in else "-",
         "licence": lambda image: (image.spec.licence if image.spec else "") or "-",
     },

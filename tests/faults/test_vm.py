@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cluster.components.control_plane import ControlPlane
+from lundock_common import quantity
 from provisioner.kube.client import Json
-from provisioner.planning import quantity
 from tests.capabilities import need
 from tests.faults.test_crash_points import is_gone
 from tests.faults.tools import invariants

@@ -18,7 +18,6 @@ from target_image.agent.service.locks import Locks
 from target_image.agent.settings import GIB, Settings, field_help
 from target_image.agent.stores import Space
 from target_image.api import responses
-from target_image.cli import sizes
 from target_image.cli.main import main
 
 
@@ -34,28 +33,6 @@ def test_identities_differ(one: str, other: str) -> None:
     assert (naming.serial(one) == naming.serial(other)) is (one == other)
     assert len(naming.serial(one)) == 32
     assert len(naming.wwn(one)) == 16
-
-
-@pytest.mark.parametrize(
-    ("text", "size_bytes"),
-    [
-        ("4096", 4096),
-        ("1G", 10**9),
-        ("1Gi", 2**30),
-        ("512M", 512 * 10**6),
-        ("1.5Ti", 3 * 2**39),
-        ("2kib", 2048),
-        ("10GB", 10**10),
-    ],
-)
-def test_sizes(text: str, size_bytes: int) -> None:
-    assert sizes.parse(text) == size_bytes
-
-
-@pytest.mark.parametrize("text", ["", "G", "-1G", "1 X", "1Gi5", "1e3"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(ValueError, match="10Gi"):
-        sizes.parse(text)
 
 
 @given(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import click
-import yaml
 
+from lundock_common.command_line import output_option
+from lundock_common.tables import Form, render_rows
 from vm_disks import all_of, resolve_each
 from vm_disks.commands.options import Inputs, connect_option, read, vm_options
 from vm_disks.errors import HypervisorError, VmDisksError
@@ -47,10 +46,8 @@ WIDE = ("disk", "claim", "volume", "target", "bus", "portal", "iqn", "lun", "siz
 @click.command("list")
 @vm_options
 @connect_option
-@click.option(
-    "-o", "--output", type=click.Choice(["table", "wide", "json", "yaml"]), default="table", show_default=True
-)
-def command(uri: str | None, output: Literal["table", "wide", "json", "yaml"], **where: Any) -> None:
+@output_option()
+def command(uri: str | None, output: Form, **where: Any) -> None:
     """List the VM's disks: claim, volume, portal, IQN, LUN, size, CHAP, and whether the VM runs.
 
     Ends with 1, and says why, when the VM cannot have one of them; the others are listed all the same.
@@ -67,13 +64,8 @@ def command(uri: str | None, output: Literal["table", "wide", "json", "yaml"], *
         _failed(spec, disk) if isinstance(disk, VmDisksError) else _row(disk, inputs, state)
         for spec, disk in zip(inputs.vm.disks, found, strict=True)
     ]
-    match output:
-        case "json":
-            click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
-        case "yaml":
-            click.echo(yaml.safe_dump([dataclasses.asdict(row) for row in rows], sort_keys=False).rstrip("\n"))
-        case _:
-            click.echo(table(rows, WIDE if output == "wide" else TABLE))
+    columns = WIDE if output == "wide" else TABLE
+    click.echo(render_rows([dataclasses.asdict(row) for row in rows], columns, output))
     all_of(inputs.vm, found)
 
 
@@ -120,19 +112,3 @@ def _state(inputs: Inputs, uri: str | None) -> str:
             return machine.find(hypervisor, name).state if hypervisor.runs(name) else "off"
     except HypervisorError:
         return "unknown"
-
-
-def table(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """Columns as kubectl prints them: upper case, three spaces between."""
-    cells = [[column.upper() for column in columns]]
-    cells += [[_cell(getattr(row, column)) for column in columns] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return "\n".join(
-        "   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "-" if value is None else str(value)

@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$directory" "$work/app" "$work/plugin"
 
 cp -R "$root/setup.py" "$root/pyproject.toml" "$root/README.md" "$root/LICENSE" "$root/lundock_common" "$root/vm_disks" "$work"
-python3 -m pip install --quiet --target "$work/app" "kubernetes>=31" "click>=8.1" "pyyaml>=6"
+python3 -m pip install --quiet --target "$work/app" "kubernetes>=31" "click>=8.1" "pyyaml>=6" "rich>=13"
 # As a package, not as files: --version reads its metadata.
 python3 -m pip install --quiet --upgrade --target "$work/app" --no-deps "$work"
 rm -rf "$work/app/bin" "$work/app/vm_disks/runner" "$work/app/vm_disks/krew"

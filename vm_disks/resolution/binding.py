@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from lundock_common import quantity
 from vm_disks.objects import Document, listed, mappings, part
-from vm_disks.specs import quantity
 
 ClaimKey = tuple[str, str]
 """Namespace and name."""

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Callable
 from typing import Literal
 
+from lundock_common import quantity
 from vm_disks.model import ClaimSource, CloudInitSource, EmptyDiskSource, Source
-from vm_disks.specs import quantity
 from vm_disks.specs.node import Node
 
 NAME = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lundock_common.quantity import for_people
 from target_image.agent.demo import usage
 
 
@@ -23,7 +24,7 @@ def banner(portal: usage.Portal, iqn: str, rows: Sequence[Row], username: str | 
     boot_lun = next((row.lun for row in rows if row.lun > 1 and row.size_bytes), 1)
     lines = ["", f"Lundock serves {iqn}" + ("" if username is None else f" (CHAP user {username})")]
     for row in rows:
-        shown_size = usage.size(row.size_bytes) if row.size_bytes else "-"
+        shown_size = for_people(row.size_bytes) if row.size_bytes else "-"
         lines.append(f"  LUN {row.lun:<3} {row.name:<14} {shown_size:>10}  {row.state}")
     lines += [f"  WARNING: {warning}" for warning in warnings]
     lines += [

@@ -61,13 +61,3 @@ def commands(portal: Portal, iqn: str, lun: int, username: str | None = None) ->
 
 def _chap_line(username: str) -> str:
     return f"export LIBISCSI_CHAP_USERNAME={username} LIBISCSI_CHAP_PASSWORD='<the password>'"
-
-
-def size(size_bytes: int) -> str:
-    """Bytes for people: 64 MiB, 1 GiB, 1.5 GiB."""
-    amount, unit = float(size_bytes), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.4g} {unit}"

@@ -72,7 +72,7 @@ def test_a_clone(field: str, in_use: bool) -> None:
     [
         ("BadSize", claim(size="0"), {}, "more than 0"),
         ("BadSize", claim(size="2Ei"), {}, "at most 1Ei"),
-        ("BadSize", claim(size="big"), {}, "such as 10Gi"),
+        ("BadSize", claim(size="big"), {}, "such as 512Mi"),
         ("BadAccessMode", claim(accessModes=["ReadWriteMany"]), {}, "volumeMode: Block"),
         ("BadAccessMode", claim(accessModes=["ReadOnlyMany"]), {}, "lundock.io/image"),
         ("BadAccessMode", claim(accessModes=["Sometimes"]), {}, "ReadWriteOncePod"),

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from lundock_common import quantity
 from provisioner.kube import client
 from provisioner.kube.client import CLASSES
-from provisioner.planning import quantity
 from target_image.api import requests
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shlex
 import subprocess
 
-import pytest
-
 from target_image.agent.demo.banner import Row, banner
-from target_image.agent.demo.usage import Portal, commands, size
+from target_image.agent.demo.usage import Portal, commands
 from tests.capabilities import need
 
 IQN = "iqn.2017-01.io.kubevirt:sn.42"
@@ -43,14 +41,6 @@ def test_virsh_takes_the_command() -> None:
     done = subprocess.run([*argv, "--print-xml"], capture_output=True, text=True, timeout=60, check=True)
     assert f"<source protocol='iscsi' name='{IQN}/2'>" in done.stdout
     assert "<host name='127.0.0.1' port='13260'/>" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "shown"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (2**20, "1 MiB"), (3 * 2**29, "1.5 GiB"), (2**50, "1024 TiB")],
-)
-def test_sizes_for_people(size_bytes: int, shown: str) -> None:
-    assert size(size_bytes) == shown
 
 
 def test_the_banner() -> None:

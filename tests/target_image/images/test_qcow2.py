@@ -45,10 +45,8 @@ def test_whole_images_are_read(tmp_path: Path, options: list[str], version: int,
     [
         (["-u", "-b", "/etc/passwd", "-F", "raw"], "backing file"),
         (["-o", "data_file=outside.raw,data_file_raw=on"], "another file"),
-        (
-            ["--object", "secret,id=s,data=x", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10"],
-            "encrypted",
-        ),
+        # Not luks: qemu-img measures the CPU for its key derivation, and fails on a busy machine.
+        (["--object", "secret,id=s,data=x", "-o", "encrypt.format=aes,encrypt.key-secret=s"], "encrypted"),
     ],
 )
 def test_images_that_reach_outside_are_refused(tmp_path: Path, options: list[str], reason: str) -> None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lundock_common.quantity import for_people
 from target_image.agent.demo import usage
 from target_image.agent.http.pages.view import Page, page
 from target_image.agent.images.library import Images
@@ -49,7 +50,7 @@ def router(service: Service, portal: usage.Portal | None = None) -> APIRouter:
     """The page's routes. Without `portal` its commands name the host that the page itself was asked for."""
     routes = APIRouter()
     templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
-    templates.filters["size"] = usage.size
+    templates.filters["size"] = for_people
     template = templates.get_template("page.html")
     style = (_FOLDER / "style.css").read_text(encoding="utf-8")
 

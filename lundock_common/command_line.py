@@ -1,0 +1,96 @@
+"""The one convention of all our commands.
+
+A subcommand's module is imported when it is asked for, so `--help` and the quick ones wait for nothing. What was
+expected to go wrong is one sentence on stderr, `error: …`, and exit code 1, as kubectl does it; wrong usage and a
+configuration that cannot be used are exit code 2, as click does it. A traceback is a mistake of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, ClassVar, TypeVar
+
+import click
+
+from lundock_common import quantity
+from lundock_common.tables import FORMS
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+"""The context settings of a program's group."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Program(click.Group):
+    """A program's group. A subclass names its subcommands and the errors that it expects."""
+
+    commands_at: ClassVar[Mapping[str, str]]
+    """Where each subcommand is, `package.module:attribute`, in the order of `--help`."""
+
+    failures: ClassVar[tuple[type[Exception], ...]] = ()
+    """Expected errors: exit code 1."""
+
+    unusable: ClassVar[tuple[type[Exception], ...]] = ()
+    """Errors of the configuration or the input: exit code 2. Looked at first, so they may be among the failures."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
+        return list(self.commands_at)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's)
+        if cmd_name not in self.commands_at:
+            return None
+        module, _, attribute = self.commands_at[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except self.unusable as error:
+            raise Unusable(str(error)) from error
+        except self.failures as error:
+            raise Failure(str(error)) from error
+
+
+class Failure(click.ClickException):
+    """Ends the program with `error: <message>` on stderr and exit code 1."""
+
+    exit_code = 1
+
+    def show(self, file: Any = None) -> None:
+        """Print the message."""
+        click.echo(f"error: {self.format_message()}", err=True, file=file)
+
+
+class Unusable(Failure):
+    """The same with exit code 2: the input or the configuration is what has to change."""
+
+    exit_code = 2
+
+
+def output_option(*forms: str) -> Callable[[Command], Command]:
+    """`-o`, with all of tables.FORMS or those that are named; the command gets it as `output`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(forms or FORMS),
+        default="table",
+        show_default=True,
+        help="How to print.",
+    )
+
+
+class Size(click.ParamType[int]):
+    """An option that takes a size such as 10Gi and gives bytes."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes, or a usage error."""
+        if isinstance(value, int):
+            return value
+        try:
+            return quantity.parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)

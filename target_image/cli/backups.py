@@ -1,0 +1,52 @@
+"""`lundock-target backup` and `restore`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from lundock_common.command_line import Failure
+from target_image.agent.errors import AgentError
+from target_image.agent.settings import Settings, field_help
+from target_image.agent.state import backup as backups
+
+data_dir_option = click.option(
+    "--data-dir",
+    envvar="LUNDOCK_DATA_DIR",
+    type=click.Path(path_type=Path),
+    default=Settings.data_dir,
+    show_default=True,
+    help=field_help()["data_dir"],
+)
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@data_dir_option
+def backup(folder: Path, data_dir: Path) -> None:
+    """Copy the ledger and every volume into a new folder, while the agent is stopped.
+
+    The ledger holds CHAP passwords in clear: keep the backup as safe as the target.
+    """
+    with failing_plainly():
+        click.echo(f"{backups.backup(data_dir, folder)} volumes and the ledger are in {folder}")
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True))
+@data_dir_option
+def restore(folder: Path, data_dir: Path) -> None:
+    """Bring a backup into an empty data folder; then start the agent on it."""
+    with failing_plainly():
+        click.echo(f"{backups.restore(folder, data_dir)} volumes and the ledger are in {data_dir}")
+
+
+@contextmanager
+def failing_plainly() -> Iterator[None]:
+    try:
+        yield
+    except AgentError as error:
+        raise Failure(error.detail) from error
