@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import types
@@ -21,7 +20,6 @@ import yaml
 from provisioner.planning.parameters import FILE_SYSTEM_ALIASES, KNOWN
 from provisioner.settings import Settings as ProvisionerSettings
 from target_image.agent.settings import Settings as TargetSettings
-from target_image.agent.settings import field_help
 
 CHART = Path(__file__).with_name("lundock")
 BEGIN, END = "<!-- values: begin -->", "<!-- values: end -->"
@@ -73,8 +71,6 @@ def values(text: str) -> Iterator[Value]:
     yield from walk(yaml.compose(text), ())
 
 
-# -- the schema ------------------------------------------------------------------------------------------
-
 TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
 
 
@@ -120,13 +116,12 @@ def storage_classes() -> dict[str, Any]:
 def target_settings() -> dict[str, Any]:
     """The agent's settings that are left to the user, as Settings declares them."""
     hints = typing.get_type_hints(TargetSettings)
-    help_texts = field_help()
-    names = [field.name for field in dataclasses.fields(TargetSettings) if field.name not in TARGET_OWN]
+    fields = {name: field for name, field in TargetSettings.model_fields.items() if name not in TARGET_OWN}
     # As on the command line, bytes may be written 64Mi.
     kinds = {
-        name: {"type": ["integer", "string"]} if name.endswith("_bytes") else _json_type(hints[name]) for name in names
+        name: {"type": ["integer", "string"]} if name.endswith("_bytes") else _json_type(hints[name]) for name in fields
     }
-    return closed({name: {"description": help_texts[name], **kinds[name]} for name in names})
+    return closed({name: {"description": field.description, **kinds[name]} for name, field in fields.items()})
 
 
 def _json_type(hint: Any) -> dict[str, Any]:
@@ -159,9 +154,6 @@ def provisioner_settings() -> dict[str, Any]:
     for name in ("namespace", "name"):
         sections["leaderElection"]["properties"].pop(name)
     return closed(sections)
-
-
-# -- the README ------------------------------------------------------------------------------------------
 
 
 def table(leaves: list[Value]) -> str:

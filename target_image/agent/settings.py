@@ -1,4 +1,4 @@
-"""The agent's settings: one frozen dataclass, made once from the command line and the environment.
+"""The agent's settings: made once, from the command line and the environment, and never changed.
 
 `lundock-target serve` offers each field as an option (`--data-dir`) and an environment variable
 (`LUNDOCK_DATA_DIR`); the docstring below a field is the option's help.
@@ -6,26 +6,44 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-from dataclasses import dataclass
-from functools import cache
 from ipaddress import ip_address
-from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import BeforeValidator, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from lundock_common import quantity
 from target_image.agent.errors import SettingsError
 
 GIB = 2**30
 MIB = 2**20
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Everything that can be chosen about one target. Sizes are bytes, times are seconds."""
+def _bytes(value: Any) -> Any:
+    return quantity.parse_size(value) if isinstance(value, str) else value
 
-    # -- where things are ------------------------------------------------------------------------------
+
+def _words(value: Any) -> Any:
+    return value.split() if isinstance(value, str) else value
+
+
+Bytes = Annotated[int, BeforeValidator(_bytes)]
+"""A number, or a size such as 64Mi."""
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+"""Several texts; in the environment with spaces between them."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be chosen about one target. Sizes are bytes, times are seconds.
+
+    What is given by keyword counts before the environment, and that before the default.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="LUNDOCK_", env_ignore_empty=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+    )
 
     data_dir: Path = Path("/var/lib/lundock")
     """Folder of the ledger, the volumes and the images. Must be a file system that can lock files."""
@@ -36,15 +54,13 @@ class Settings:
     share_dir: Path = Path("/usr/share/lundock")
     """Folder of what the container carries: demo.img.gz, and images/ with what was fetched when it was built."""
 
-    # -- iSCSI -----------------------------------------------------------------------------------------
-
     engine: Literal["tgt", "lio"] = "tgt"
     """What serves iSCSI: tgt (user space, unprivileged) or lio (the host's kernel, privileged)."""
 
     shards: int = 1
     """Number of tgtd processes. Each is one event loop on one core, with its own port; a volume keeps its shard."""
 
-    iscsi_addresses: tuple[str, ...] = ("0.0.0.0", "::")  # noqa: S104 - an iSCSI target is there to be reached
+    iscsi_addresses: Words = ("0.0.0.0", "::")  # noqa: S104 - an iSCSI target is there to be reached
     """Addresses that iSCSI listens on. "::" is left out where the machine has no IPv6."""
 
     iscsi_port: int = 3260
@@ -61,8 +77,6 @@ class Settings:
 
     iqn_prefix: str = "iqn.2026-11.io.lundock"
     """Naming authority of derived IQNs: prefix, a colon, the export's id."""
-
-    # -- HTTP ------------------------------------------------------------------------------------------
 
     api_address: str = "127.0.0.1"
     """Address of the API. Anything beyond loopback needs token_file."""
@@ -94,15 +108,13 @@ class Settings:
     metrics_port: int = 9090
     """TCP port of /metrics."""
 
-    max_body_bytes: int = 256 * 1024
+    max_body_bytes: Bytes = 256 * 1024
     """Largest request body that is read; more is 413."""
-
-    # -- volumes ---------------------------------------------------------------------------------------
 
     overcommit_ratio: float = 1.0
     """How much may be promised to volumes, as a multiple of the space they have or could have."""
 
-    reserve_bytes: int = 64 * MIB
+    reserve_bytes: Bytes = 64 * MIB
     """Free space that is never promised: room for the ledger, so that a full disk can still be emptied."""
 
     delete_grace_s: float = 60.0
@@ -114,24 +126,20 @@ class Settings:
     copy_workers: int = 2
     """Volumes that are filled from an image or another volume at the same time."""
 
-    # -- images ----------------------------------------------------------------------------------------
-
-    image_hosts: tuple[str, ...] = ()
+    image_hosts: Words = ()
     """Hosts that an image's URL may name beside the catalogue's own; "*.example.org" matches subdomains."""
 
     image_timeout_s: float = 30.0
     """Longest silence of a server while an image is fetched."""
 
-    image_max_bytes: int = 64 * GIB
+    image_max_bytes: Bytes = 64 * GIB
     """Largest virtual size of an image, and of what it unpacks to."""
 
-    image_memory_bytes: int = 1 * GIB
+    image_memory_bytes: Bytes = 1 * GIB
     """Address space that qemu-img may use while it converts; it alone fails beyond that."""
 
     image_convert_timeout_s: float = 3600.0
     """Longest time that qemu-img may take."""
-
-    # -- the rest --------------------------------------------------------------------------------------
 
     demo: bool = False
     """Serve the demo target (iqn.2017-01.io.kubevirt:sn.42) beside what the API makes."""
@@ -147,12 +155,33 @@ class Settings:
         return self.data_dir / "ledger.sqlite"
 
     @property
-    def volumes_dir(self) -> Path:
-        return self.data_dir / "volumes"
-
-    @property
     def images_dir(self) -> Path:
         return self.data_dir / "images"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 (pydantic's)
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (pydantic's)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """No files: a .env beside the agent must not change it."""
+        return init_settings, env_settings
+
+    @classmethod
+    def load(cls, **chosen: Any) -> Settings:
+        """Settings from what was chosen on the command line, the environment and the defaults.
+
+        Raises:
+            SettingsError: names each option that has no usable value, and not the value.
+        """
+        try:
+            return cls(**chosen)
+        except ValidationError as error:
+            wrong = [f"--{str(item['loc'][0]).replace('_', '-')}: {item['msg']}" for item in error.errors()]
+            raise SettingsError("; ".join(wrong)) from error
 
     def check(self) -> None:
         """Raise SettingsError where settings contradict each other or would open the API to everyone."""
@@ -181,19 +210,3 @@ def is_loopback(address: str) -> bool:
         return ip_address(address).is_loopback
     except ValueError:
         return False
-
-
-@cache
-def field_help() -> dict[str, str]:
-    """The docstring below each field of Settings, by the field's name."""
-    tree = ast.parse(inspect.getsource(Settings))
-    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef))
-    return {
-        field.target.id: inspect.cleandoc(text.value.value)
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
-    }

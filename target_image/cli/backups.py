@@ -10,16 +10,16 @@ import click
 
 from lundock_common.command_line import Failure
 from target_image.agent.errors import AgentError
-from target_image.agent.settings import Settings, field_help
+from target_image.agent.settings import Settings
 from target_image.agent.state import backup as backups
 
 data_dir_option = click.option(
     "--data-dir",
     envvar="LUNDOCK_DATA_DIR",
     type=click.Path(path_type=Path),
-    default=Settings.data_dir,
+    default=Settings.model_fields["data_dir"].default,
     show_default=True,
-    help=field_help()["data_dir"],
+    help=Settings.model_fields["data_dir"].description,
 )
 
 

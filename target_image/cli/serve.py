@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -11,31 +10,37 @@ import click
 
 from lundock_common.command_line import Failure, Size, Unusable
 from target_image.agent.errors import AgentError, SettingsError
-from target_image.agent.settings import Settings, field_help
+from target_image.agent.settings import Settings
 
 
 def _settings_options(command: Callable[..., None]) -> Callable[..., None]:
-    """One option for each field of Settings; the docstring below the field is the help."""
+    """One option for each field of Settings. What is not given is left to Settings: environment, then default."""
     kinds = get_type_hints(Settings)
-    for field in reversed(fields(Settings)):
-        command = _option(field.name, kinds[field.name], field.default)(command)
+    for name, field in reversed(Settings.model_fields.items()):
+        command = _option(name, kinds[name], field.default, field.description or "")(command)
     return command
 
 
-def _option(name: str, kind: Any, default: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    flag, envvar = f"--{name.replace('_', '-')}", f"LUNDOCK_{name.upper()}"
-    common: dict[str, Any] = {"default": default, "envvar": envvar, "show_envvar": True, "help": field_help()[name]}
+def _option(name: str, kind: Any, default: Any, text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    flag, variable = f"--{name.replace('_', '-')}", f"LUNDOCK_{name.upper()}"
+    several = get_origin(kind) is tuple
+    shown = (", ".join(default) or "none") if several else default
+    notes = [f"env var: {variable}"]
+    if kind is not bool and default is not None:
+        notes.append(f"default: {shown}")
     if kind is bool:
-        return click.option(f"{flag}/--no-{name.replace('_', '-')}", **common, show_default=True)
-    if get_origin(kind) is tuple:
-        return click.option(flag, **common, multiple=True, show_default=", ".join(default) or "none")
+        flag = f"{flag}/--no-{name.replace('_', '-')}"
+        notes.append(f"default: {flag.split('/')[0 if default else 1].removeprefix('--')}")
+    common: dict[str, Any] = {"default": None, "help": f"{text}  [{'; '.join(notes)}]"}
+    if kind is bool:
+        return click.option(flag, **common)
     if get_origin(kind) is Literal:
-        return click.option(flag, **common, type=click.Choice(get_args(kind)), show_default=True)
+        return click.option(flag, **common, type=click.Choice(get_args(kind)))
     if Path in (kind, *get_args(kind)):
-        return click.option(flag, **common, type=click.Path(path_type=Path), show_default=default is not None)
+        return click.option(flag, **common, type=click.Path(path_type=Path))
     if name.endswith("_bytes"):
-        return click.option(flag, **common, type=Size(), show_default=True)
-    return click.option(flag, **common, type=kind, show_default=True)
+        return click.option(flag, **common, type=Size())
+    return click.option(flag, **common, type=str if several else kind, multiple=several)
 
 
 @click.command()
@@ -44,8 +49,9 @@ def serve(**chosen: Any) -> None:
     """Run the agent: the iSCSI engine, the API, the page, the metrics. SIGTERM stops it cleanly."""
     from target_image.agent import process
 
+    given = {name: value for name, value in chosen.items() if value not in (None, ())}
     try:
-        process.run(Settings(**chosen))
+        process.run(Settings.load(**given))
     except SettingsError as error:
         raise Unusable(error.detail) from error
     except AgentError as error:

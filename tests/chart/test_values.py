@@ -110,7 +110,7 @@ def test_a_release_whose_name_no_service_could_have_is_refused(helm: Helm) -> No
 
 
 def test_every_setting_of_the_agent_is_the_charts_or_the_users() -> None:
-    fields = set(TargetSettings.__dataclass_fields__)
+    fields = set(TargetSettings.model_fields)
     assert fields > generate.TARGET_OWN
     assert set(generate.target_settings()["properties"]) == fields - generate.TARGET_OWN
 

@@ -155,7 +155,7 @@ def test_it_serves_over_ipv6(settings: Settings) -> None:
     need("tgtd", "iscsi-ls", "qemu-iscsi")
     if not addresses.usable("::1"):
         pytest.skip("this machine has no IPv6")
-    agent = Agent(replace(settings, iscsi_addresses=("::1",)))
+    agent = Agent(settings.model_copy(update={"iscsi_addresses": ("::1",)}))
     agent.start()
     try:
         eventually(agent.ready, "it serves")

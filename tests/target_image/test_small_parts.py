@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from dataclasses import fields
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,7 @@ from hypothesis import strategies as st
 from target_image.agent import naming
 from target_image.agent.service.capacity import measure, spare
 from target_image.agent.service.locks import Locks
-from target_image.agent.settings import GIB, Settings, field_help
+from target_image.agent.settings import GIB, Settings
 from target_image.agent.stores import Space
 from target_image.api import responses
 from target_image.cli.main import main
@@ -114,10 +113,11 @@ def test_locks_keep_one_name_apart_and_forget_it() -> None:
 
 
 def test_every_setting_is_explained_and_an_option() -> None:
-    assert set(field_help()) == {field.name for field in fields(Settings)}
+    assert all(field.description for field in Settings.model_fields.values())
     shown = CliRunner().invoke(main, ["serve", "--help"]).output
-    for field in fields(Settings):
-        assert f"--{field.name.replace('_', '-')}" in shown
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in shown
+        assert f"LUNDOCK_{name.upper()}" in shown
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

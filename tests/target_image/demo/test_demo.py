@@ -7,7 +7,6 @@ import hashlib
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -172,7 +171,7 @@ def test_two_targets_are_never_the_same_disk(
 ) -> None:
     ids = []
     for name in ("one", "two"):
-        agent = Agent(replace(settings, data_dir=tmp_path / name))
+        agent = Agent(settings.model_copy(update={"data_dir": tmp_path / name}))
         agent.start()
         try:
             served(agent)

@@ -8,7 +8,6 @@ import threading
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -119,7 +118,7 @@ def test_percent(done: int, total: int, percent: int) -> None:
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "demo.img.gz").write_bytes(gzip.compress(bytes(MIB)))
-    return replace(settings, image_hosts=("127.0.0.0/8",))
+    return settings.model_copy(update={"image_hosts": ("127.0.0.0/8",)})
 
 
 @contextmanager

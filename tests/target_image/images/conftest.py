@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,7 +56,7 @@ def make_images(settings: Settings, ledger: Ledger) -> Iterator[MakeImages]:
     def make(
         known: dict[str, catalogue.Entry] | None = None, room: Callable[[], int] = lambda: ROOM, **changes: object
     ) -> Images:
-        changed = replace(settings, **changes)  # type: ignore[arg-type]
+        changed = settings.model_copy(update=changes)
         images = Images(changed, ledger, room=room, known=known or {})
         images.start()
         made.append(images)

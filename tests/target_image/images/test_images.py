@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -334,7 +333,7 @@ def test_an_image_takes_no_space_that_is_promised(
 
 def test_a_mistake_in_image_hosts_is_told(settings: Settings, ledger: Ledger) -> None:
     with pytest.raises(SettingsError, match="--image-hosts"):
-        Images(replace(settings, image_hosts=("10.0.0.1/8",)), ledger, room=lambda: ROOM, known={})
+        Images(settings.model_copy(update={"image_hosts": ("10.0.0.1/8",)}), ledger, room=lambda: ROOM, known={})
 
 
 def test_stop_does_not_wait_for_a_slow_server(server: ImageServer, images: Images) -> None:
