@@ -70,6 +70,11 @@ class Clone:
 Source = Empty | CatalogueImage | UrlImage | Clone
 
 
+def source_label(source: Source) -> str:
+    """The metrics' label `source`, as external-provisioner has it for a clone."""
+    return {Empty: "", CatalogueImage: "Image", UrlImage: "ImageURL", Clone: "PersistentVolumeClaim"}[type(source)]
+
+
 @dataclass(frozen=True)
 class ClassPolicy:
     """A StorageClass, read."""

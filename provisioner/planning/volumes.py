@@ -59,6 +59,11 @@ def owner(identity: Identity, claim: ClaimName) -> requests.Owner:
     )
 
 
+def is_owned(volume: responses.Volume, identity: Identity, claim: ClaimName) -> bool:
+    """Whether the volume was made by this release for this claim."""
+    return volume.owner is not None and volume.owner.model_dump() == owner(identity, claim).model_dump()
+
+
 def volume_spec(request: ClaimRequest, identity: Identity, source: requests.Source) -> requests.VolumeSpec:
     return requests.VolumeSpec(
         size_bytes=request.size_bytes,
