@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from provisioner.kube.client import Json, Kube
 from provisioner.kube.events import Recorder, Subject
 from provisioner.kube.informer import Informer
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
 from provisioner.planning.claims import ClaimName
 from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings

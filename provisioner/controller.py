@@ -15,7 +15,7 @@ from provisioner.kube.client import CLAIMS, CLASSES, VOLUMES, Json, Kube
 from provisioner.kube.events import Recorder
 from provisioner.kube.informer import Informer
 from provisioner.kube.queue import Backoff, WorkQueue
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
 from provisioner.outcomes import Again
 from provisioner.planning import volumes
 from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName, name_of, notes_of

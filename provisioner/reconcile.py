@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import structlog
 
 from lundock_common import quantity
-from provisioner import tracing
 from provisioner.context import Caches, Context, claim_subject
 from provisioner.credentials import Credentials
 from provisioner.errors import Busy, Conflict, NotFound, OutcomeUnknown, Permanent, Refused, Throttled, Transient
 from provisioner.kube.client import Json, claim_path, volume_path
 from provisioner.kube.events import Subject
 from provisioner.making import Maker
+from provisioner.observing import tracing
 from provisioner.outcomes import Again, Done, Outcome
 from provisioner.planning import plan
 from provisioner.planning.claims import ClaimName, notes_of, source_label, volume_id

@@ -12,13 +12,14 @@ from typing import Any
 
 import structlog
 
-from provisioner import identity, tracing
+from provisioner import identity
 from provisioner.controller import Controller
 from provisioner.errors import ProvisionerError
-from provisioner.health import HealthServer
 from provisioner.kube.client import Kube
 from provisioner.kube.elector import Elector, election_namespace
-from provisioner.metrics import Metrics
+from provisioner.observing import tracing
+from provisioner.observing.health import HealthServer
+from provisioner.observing.metrics import Metrics
 from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings
 from provisioner.sweep import Sweeper

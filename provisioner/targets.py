@@ -14,10 +14,10 @@ from typing import TypeVar
 import structlog
 
 from lundock_common import quantity
-from provisioner import tracing
 from provisioner.errors import Busy, Permanent, Transient
 from provisioner.kube.queue import Backoff
-from provisioner.metrics import Metrics
+from provisioner.observing import tracing
+from provisioner.observing.metrics import Metrics
 from provisioner.settings import Settings, TargetCallSettings, TargetSettings
 from target_image.api import requests, responses
 from target_image.api.client import ApiProblem, TargetClient, TargetError

@@ -14,7 +14,7 @@ from provisioner.commands.options import cluster_options, load
 from provisioner.errors import OutcomeUnknown, Permanent, Refused, SettingsError, Transient
 from provisioner.kube.client import CLASSES, Kube, configuration
 from provisioner.kube.elector import election_namespace
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
 from provisioner.planning.claims import read_class
 from provisioner.planning.placement import candidates
 from provisioner.settings import Settings, master_key

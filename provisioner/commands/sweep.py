@@ -12,7 +12,7 @@ from provisioner.commands.options import cluster_options, load
 from provisioner.context import Context, secret_namespaces
 from provisioner.kube.client import CLASSES, Kube, configuration
 from provisioner.kube.events import Recorder
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
 from provisioner.planning.orphans import Step
 from provisioner.sweep import Sweeper
 from provisioner.targets import Targets

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lundock_common import quantity
@@ -104,11 +105,11 @@ class ClaimRequest:
     generation: str
     """Which CHAP password its volume shall have."""
 
-    @property
+    @cached_property
     def volume_id(self) -> str:
         return volume_id(self.claim.uid)
 
-    @property
+    @cached_property
     def read_only(self) -> bool:
         return set(self.access_modes) == {"ReadOnlyMany"}
 

@@ -10,7 +10,7 @@ import pytest
 
 from provisioner.errors import Busy, Permanent, Transient
 from provisioner.kube.queue import Backoff
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
 from provisioner.settings import TargetCallSettings, TargetSettings
 from provisioner.targets import Target, connect
 from target_image.api.client import TargetClient

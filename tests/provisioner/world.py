@@ -8,7 +8,7 @@ from provisioner import settings
 from provisioner.context import Caches, Context
 from provisioner.credentials import Credentials
 from provisioner.kube.queue import Backoff
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
 from provisioner.outcomes import Done
 from provisioner.planning import volumes
 from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName, name_of
