@@ -14,7 +14,7 @@ from provisioner.planning.plan import Secure
 from provisioner.planning.volumes import GENERATION, Identity, SecretName
 from provisioner.settings import ChapSettings
 from provisioner.targets import Target, Targets
-from target_image.api import requests, responses
+from target_image.api import echo, requests, responses
 
 log = structlog.get_logger()
 
@@ -110,9 +110,7 @@ class Keeper:
                 f"the password is replaced when the last of {export.sessions} sessions has ended; stop the VM.",
                 15.0,
             )
-        spec = requests.ExportSpec(
-            iqn=export.iqn, luns=export.luns, access=export.access, chap=chap, owner=export.owner
-        )
+        spec = echo.export_spec(export, chap)
         try:
             target.call(f"replace the password of {volume_id}", lambda client: client.change_export(volume_id, spec))
         except Transient as error:
@@ -144,7 +142,7 @@ class Keeper:
             luns=[requests.Lun(lun=volumes.LUN, volume=volume.volume_id, read_only=volume.read_only)],
             access=requests.Access(initiators=list(allowed.initiators), networks=list(allowed.networks)),
             chap=chap,
-            owner=there.owner,
+            owner=echo.owner(there.owner),
         )
         if there.trashed_at is not None:
             target.call("take it out of the trash", lambda client: client.restore_volume(volume.volume_id))

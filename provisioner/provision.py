@@ -26,7 +26,7 @@ from provisioner.planning.volumes import Identity, SecretName
 from provisioner.settings import ImageSettings
 from provisioner.sources import Sources
 from provisioner.targets import DELAYS_S, Target, Targets, code_of
-from target_image.api import fields, requests, responses
+from target_image.api import echo, fields, requests, responses
 from target_image.api.client import ApiProblem, TargetClient
 
 log = structlog.get_logger()
@@ -213,7 +213,7 @@ class Provisioning:
             self._kube.get(volume_path(request.volume_id))
             return False
         there = target.call("look at what was begun", lambda client: client.get_volume(request.volume_id))
-        if there is not None and there.owner != volumes.owner(self._identity, request.claim):
+        if there is not None and echo.owner(there.owner) != volumes.owner(self._identity, request.claim):
             return False
         self._remove(target, request.volume_id)
         return True
@@ -223,7 +223,7 @@ class Provisioning:
         there = target.call("look at what is there", lambda client: client.get_volume(request.volume_id))
         if there is None or there.trashed_at is None:
             return False
-        if there.owner != volumes.owner(self._identity, request.claim):
+        if echo.owner(there.owner) != volumes.owner(self._identity, request.claim):
             return False
         target.call("take it out of the trash", lambda client: client.restore_volume(request.volume_id))
         return True

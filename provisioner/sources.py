@@ -13,7 +13,7 @@ from provisioner.planning.plan import is_ours, our_volume
 from provisioner.planning.volumes import Identity
 from provisioner.settings import ImageSettings
 from provisioner.targets import Target, Targets
-from target_image.api import fields, requests
+from target_image.api import echo, fields, requests, responses
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Sources:
         if name not in self._targets:
             return None
         volume = self._targets[name].call("look for the copy", lambda client: client.get_volume(request.volume_id))
-        if volume is None or not isinstance(volume.source, requests.VolumeSource):
+        if volume is None or not isinstance(volume.source, responses.VolumeSource):
             return None
-        if volume.owner != volumes.owner(self._identity, request.claim):
+        if echo.owner(volume.owner) != volumes.owner(self._identity, request.claim):
             return None
         return Origin(name, volume.source.volume)
 

@@ -20,7 +20,7 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
-from target_image.api import problems, requests, responses
+from target_image.api import echo, problems, requests, responses
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -32,7 +32,7 @@ class TargetError(Exception):
 
 
 class ApiProblem(TargetError):
-    """The agent refused; `code` is stable (target_image/agent/errors.py lists them)."""
+    """The agent refused; `code` is stable (problems.Code lists them; a newer agent may have others)."""
 
     def __init__(self, problem: problems.Problem, retry_after_s: float | None = None) -> None:
         super().__init__(f"{problem.detail} ({problem.code})")
@@ -97,8 +97,6 @@ class TargetClient:
     ) -> None:
         self.close()
 
-    # -- volumes ---------------------------------------------------------------------------------------
-
     def ensure_volume(self, id: str, spec: requests.VolumeSpec) -> responses.Volume:
         """Make the volume, or find it made. Its `phase` says whether it is ready yet; poll with get_volume."""
         return self._call("PUT", f"/v1/volumes/{quote(id)}", responses.Volume, body=spec)
@@ -108,7 +106,10 @@ class TargetClient:
         path = f"/v1/volumes/{quote(id)}"
         response = self._send("GET", path)
         volume = self._read("GET", path, response, responses.Volume)
-        spec = requests.VolumeSpec(size_bytes=size_bytes, source=volume.source, owner=volume.owner, thin=volume.thin)
+        try:
+            spec = echo.volume_spec(volume, size_bytes=size_bytes)
+        except ValueError as error:
+            raise TargetError(f"volume {id} at {self.base_url} cannot grow by this version: {error}") from error
         return self._call("PUT", path, responses.Volume, body=spec, headers={"If-Match": response.headers["ETag"]})
 
     def get_volume(self, id: str) -> responses.Volume | None:
@@ -130,8 +131,6 @@ class TargetClient:
         """Take the volume out of the trash."""
         return self._call("DELETE", f"/v1/volumes/{quote(id)}/trash", responses.Volume)
 
-    # -- exports ---------------------------------------------------------------------------------------
-
     def ensure_export(self, id: str, spec: requests.ExportSpec) -> responses.Export:
         """Make the export, or find it made. 428 `precondition-required` where it exists with other access or CHAP."""
         return self._call("PUT", f"/v1/exports/{quote(id)}", responses.Export, body=spec)
@@ -141,7 +140,7 @@ class TargetClient:
         etag = self._send("GET", f"/v1/exports/{quote(id)}").headers["ETag"]
         return self._call(
             "PUT",
-            f"/v1/exports/{quote(id)}{_force(force)}",
+            f"/v1/exports/{quote(id)}{_force_query(force)}",
             responses.Export,
             body=spec,
             headers={"If-Match": etag},
@@ -156,9 +155,7 @@ class TargetClient:
 
     def delete_export(self, id: str, *, force: bool = False) -> None:
         """Stop serving. Not there is success; 409 `in-use` with the sessions, which `force` ends first."""
-        self._send("DELETE", f"/v1/exports/{quote(id)}{_force(force)}")
-
-    # -- images ----------------------------------------------------------------------------------------
+        self._send("DELETE", f"/v1/exports/{quote(id)}{_force_query(force)}")
 
     def put_image(self, name: str, spec: requests.ImageSpec) -> responses.Image:
         """Register an image and begin to fetch it; its `phase` and `bytes_done` tell the progress."""
@@ -174,8 +171,6 @@ class TargetClient:
     def delete_image(self, name: str) -> None:
         self._send("DELETE", f"/v1/images/{quote(name)}")
 
-    # -- sessions and the target itself ----------------------------------------------------------------
-
     def sessions(self) -> list[responses.Session]:
         """Every live session of this target."""
         return self._call("GET", "/v1/sessions", responses.SessionList).items
@@ -190,13 +185,11 @@ class TargetClient:
     def capacity(self) -> responses.Capacity:
         return self._call("GET", "/v1/capacity", responses.Capacity)
 
-    # -- how ---------------------------------------------------------------------------------------------
-
     def _get_or_none(self, path: str, model: type[T]) -> T | None:
         try:
             return self._call("GET", path, model)
         except ApiProblem as problem:
-            if problem.code == "not-found":
+            if problem.code == problems.Code.NOT_FOUND:
                 return None
             raise
 
@@ -211,7 +204,7 @@ class TargetClient:
         content = None
         if body is not None:
             sent["Content-Type"] = "application/json"
-            content = _reveal(body)
+            content = _to_json_with_passwords(body)
         try:
             response = self._pool.request(method, url, body=content, headers=sent, retries=False, redirect=False)
         except (NewConnectionError, ConnectTimeoutError, SSLError) as error:
@@ -221,7 +214,7 @@ class TargetClient:
         except (HTTPError, ValueError) as error:  # ValueError: http.client's, of a header that cannot be
             raise OutcomeUnknown(f"{method} {url}: no usable answer: {error}") from error
         if response.status >= 400:
-            raise _problem(method, url, response)
+            raise _to_error(method, url, response)
         return response
 
     def _authorization(self) -> dict[str, str]:
@@ -243,11 +236,11 @@ class TargetClient:
             ) from error
 
 
-def _force(force: bool) -> str:
+def _force_query(force: bool) -> str:
     return "?force=true" if force else ""
 
 
-def _reveal(model: BaseModel) -> bytes:
+def _to_json_with_passwords(model: BaseModel) -> bytes:
     """The model as JSON with its passwords in clear: this is the one place that sends them."""
     content = model.model_dump(mode="json")
     if isinstance(model, requests.ExportSpec) and model.chap is not None:
@@ -257,7 +250,7 @@ def _reveal(model: BaseModel) -> bytes:
     return json.dumps(content).encode()
 
 
-def _problem(method: str, url: str, response: urllib3.BaseHTTPResponse) -> ApiProblem:
+def _to_error(method: str, url: str, response: urllib3.BaseHTTPResponse) -> ApiProblem:
     try:
         problem = problems.Problem.model_validate_json(response.data)
     except ValidationError:
@@ -266,7 +259,7 @@ def _problem(method: str, url: str, response: urllib3.BaseHTTPResponse) -> ApiPr
             title=response.reason or "",
             status=response.status,
             detail=f"{method} {url} was answered with {response.status} {response.reason}, and not by a target",
-            code="not-a-target",
+            code=problems.Code.NOT_A_TARGET,
             retryable=response.status >= 500,
         )
     after = response.headers.get("Retry-After", "")

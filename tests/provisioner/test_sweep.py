@@ -10,7 +10,7 @@ from provisioner import errors, sweep
 from provisioner.planning.volumes import Identity
 from provisioner.settings import SweepSettings
 from provisioner.sweep import Named, Orphan
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 from target_image.api.client import Unreachable
 from tests.provisioner.world import World
 
@@ -27,8 +27,8 @@ def volume(
         id=id,
         size_bytes=1,
         allocated_bytes=0,
-        source=requests.EmptySource(),
-        owner=requests.Owner(**{"cluster": "cluster", "release": "ns/lundock", "claim_uid": id[4:], **owner}),
+        source=responses.EmptySource(),
+        owner=responses.Owner(**{"cluster": "cluster", "release": "ns/lundock", "claim_uid": id[4:], **owner}),
         thin=True,
         phase=phase,
         created_at=NOW - 100 * HOUR,

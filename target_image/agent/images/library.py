@@ -159,11 +159,15 @@ class Images:
         size_bytes = self._files.ready_bytes(source.key)
         if size_bytes is not None:
             return responses.Image(
-                name=name, spec=source.spec, phase=fields.Phase.READY, virtual_size_bytes=size_bytes, stand_in=stands_in
+                name=name,
+                spec=_to_response(source.spec),
+                phase=fields.Phase.READY,
+                virtual_size_bytes=size_bytes,
+                stand_in=stands_in,
             )
         return responses.Image(
             name=name,
-            spec=source.spec,
+            spec=_to_response(source.spec),
             phase=fields.Phase.PENDING if job is None else job.phase,
             condition=condition,
             bytes_done=0 if job is None else job.bytes_done,
@@ -363,6 +367,10 @@ class Images:
         limits = download.Limits(settings.image_max_bytes, settings.image_timeout_s, source.policy, room=self._room)
         download.fetch(spec.urls, spec.digest, partial, limits, progress, self._stopping.is_set)
         return partial
+
+
+def _to_response(spec: requests.ImageSpec | None) -> responses.ImageSpec | None:
+    return None if spec is None else responses.ImageSpec.model_validate(spec.model_dump(mode="json"))
 
 
 def _key(spec: requests.ImageSpec) -> str:

@@ -20,6 +20,7 @@ from target_image.agent.errors import (
     NotSupported,
     PreconditionFailed,
 )
+from target_image.agent.service import answers
 from target_image.agent.service.locks import Locks, export_key, volume_key
 from target_image.agent.service.serving import Serving
 from target_image.agent.service.volumes import check_match
@@ -49,14 +50,14 @@ class Exports:
 
     def get(self, id: str) -> Ensured:
         record = self._existing(id)
-        return Ensured(self._tell(record, len(self._serving.sessions([record]))), record.etag, created=False)
+        return Ensured(self._to_response(record, len(self._serving.sessions([record]))), record.etag, created=False)
 
     def list(self) -> list[responses.Export]:
         records = self._ledger.exports()
         counts: dict[str, int] = {}
         for session in self._serving.sessions(records):
             counts[session.export] = counts.get(session.export, 0) + 1
-        return [self._tell(record, counts.get(record.id, 0)) for record in records]
+        return [self._to_response(record, counts.get(record.id, 0)) for record in records]
 
     def sessions(self) -> Sequence[responses.Session]:
         return self._serving.sessions(self._ledger.exports())
@@ -90,7 +91,7 @@ class Exports:
                 record = self._ledger.add_export(record)
                 self._serving.serve(record)
                 log.info("export made", export=id, iqn=record.iqn, shard=record.shard)
-                return Ensured(self._tell(record, sessions=0), record.etag, created=True)
+                return Ensured(self._to_response(record, sessions=0), record.etag, created=True)
             self._check_same(record, spec)
             wanted = _changed(record, spec)
             if wanted != record:
@@ -197,15 +198,9 @@ class Exports:
         if spec.owner != record.owner:
             raise IdentityConflict(f"export {record.id} exists and belongs to another owner: choose another id")
 
-    def _tell(self, record: ExportRecord, sessions: int) -> responses.Export:
-        return responses.Export(
-            id=record.id,
-            iqn=record.iqn,
-            luns=list(record.luns),
-            access=record.access,
-            chap=_chap_state(record.chap),
-            owner=record.owner,
-            shard=record.shard,
+    def _to_response(self, record: ExportRecord, sessions: int) -> responses.Export:
+        return answers.export(
+            record,
             portals=self._engine.portals(record.shard),
             phase=self._serving.phase(record),
             condition=self._serving.condition(record.id),
@@ -284,10 +279,6 @@ def _credentials(chap: requests.Chap | None) -> Credentials | None:
         mutual_username=chap.mutual_username,
         mutual_password=None if chap.mutual_password is None else chap.mutual_password.get_secret_value(),
     )
-
-
-def _chap_state(chap: Credentials | None) -> responses.ChapState | None:
-    return None if chap is None else responses.ChapState(username=chap.username, mutual_username=chap.mutual_username)
 
 
 def _changed(record: ExportRecord, spec: requests.ExportSpec) -> ExportRecord:

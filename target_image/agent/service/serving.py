@@ -13,6 +13,7 @@ import structlog
 from target_image.agent import naming
 from target_image.agent.engines import BackingLun, Engine, LiveSession, TargetState
 from target_image.agent.errors import EngineFailed, InUse, Invalid, StartGrace
+from target_image.agent.service import answers
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import ExportRecord, VolumeRecord
@@ -119,7 +120,7 @@ class Serving:
 
     def sessions(self, exports: Sequence[ExportRecord]) -> list[responses.Session]:
         ids = {export.iqn: export.id for export in exports}
-        return [_wire_session(ids[live.iqn], live) for live in self._live(exports) if live.iqn in ids]
+        return [answers.session(ids[live.iqn], live) for live in self._live(exports) if live.iqn in ids]
 
     def end_sessions(self, export: ExportRecord, *, only: set[int] | None = None) -> None:
         """End all sessions, or those with these numbers."""
@@ -231,13 +232,3 @@ class Serving:
                 log.info("export is back", export=export_id)
             else:
                 log.error("export is offline", export=export_id, code=condition.code, detail=condition.detail)
-
-
-def _wire_session(export_id: str, live: LiveSession) -> responses.Session:
-    return responses.Session(
-        export=export_id,
-        iqn=live.iqn,
-        session=live.session,
-        initiator=live.initiator,
-        addresses=list(live.addresses),
-    )

@@ -23,6 +23,7 @@ from target_image.agent.errors import (
     VolumeExported,
 )
 from target_image.agent.images.library import Images
+from target_image.agent.service import answers
 from target_image.agent.service.capacity import Capacity
 from target_image.agent.service.filling import Filling
 from target_image.agent.service.locks import Locks, export_key, volume_key
@@ -31,7 +32,7 @@ from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import VolumeRecord
 from target_image.agent.stores import Store
-from target_image.api import fields, requests, responses
+from target_image.api import requests, responses
 
 log = structlog.get_logger()
 
@@ -72,11 +73,11 @@ class Volumes:
         record = self._ledger.volume(id)
         if record is None:
             raise NotFound(f"there is no volume {id}")
-        return self._told(record)
+        return Ensured(self._to_response(record, self._ledger.exports_of(id)), record.etag, created=False)
 
     def list(self) -> list[responses.Volume]:
         exports = self._ledger.exports_by_volume()
-        return [self._tell(record, exports.get(record.id, [])) for record in self._ledger.volumes()]
+        return [self._to_response(record, exports.get(record.id, [])) for record in self._ledger.volumes()]
 
     # -- making ----------------------------------------------------------------------------------------
 
@@ -306,27 +307,14 @@ class Volumes:
         if copies:
             raise NotReady(f"volume {record.id} is being copied into {', '.join(copies)}: repeat when that is done")
 
-    def _told(self, record: VolumeRecord) -> Ensured:
-        return Ensured(self._tell(record, self._ledger.exports_of(record.id)), record.etag, created=False)
-
-    def _tell(self, record: VolumeRecord, exports: Sequence[str]) -> responses.Volume:
-        making = record.state == "making"
-        progress = self._filling.progress(record) if making else None
-        return responses.Volume(
-            id=record.id,
-            size_bytes=record.size_bytes,
+    def _to_response(self, record: VolumeRecord, exports: Sequence[str]) -> responses.Volume:
+        progress = self._filling.progress(record) if record.state == "making" else None
+        return answers.volume(
+            record,
             allocated_bytes=0 if record.path is not None else self._store.allocated_bytes(record.id),
-            source=record.source,
-            owner=record.owner,
-            thin=record.thin,
-            phase=fields.Phase.WORKING if making else fields.Phase(record.state),
-            condition=record.condition or _trash_condition(record),
+            exports=exports,
             bytes_done=progress.bytes_done if progress else 0,
             bytes_total=progress.bytes_total if progress else 0,
-            stand_in=record.stand_in,
-            exports=list(exports),
-            created_at=record.created_at,
-            trashed_at=record.trashed_at,
         )
 
 
@@ -346,11 +334,3 @@ def _identity(source: requests.Source) -> tuple[str, ...]:
     if isinstance(source, requests.VolumeSource):
         return (source.type, source.volume)
     return (source.type,)
-
-
-def _trash_condition(record: VolumeRecord) -> responses.Condition | None:
-    if record.trashed_at is None:
-        return None
-    return responses.Condition(
-        code="trashed", detail="in the trash: restore it (DELETE …/trash), or delete it for good"
-    )

@@ -19,6 +19,7 @@ from target_image.agent.durable import sync
 from target_image.agent.errors import NoSpace, SourceChanged, StoreFailed
 from target_image.agent.stores import Space
 from target_image.api import responses
+from target_image.api.problems import Code
 
 FICLONE = 0x40049409
 """ioctl_ficlonerange(2): share the source's blocks, copy on write."""
@@ -118,11 +119,12 @@ class SparseFileStore:
             file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return responses.Condition(
-                code="backing-file-missing", detail=f"{path} is gone: put it back, or delete the export and the volume"
+                code=Code.BACKING_FILE_MISSING,
+                detail=f"{path} is gone: put it back, or delete the export and the volume",
             )
         except OSError as error:
             return responses.Condition(
-                code="backing-file-unusable",
+                code=Code.BACKING_FILE_UNUSABLE,
                 detail=f"{path} cannot be opened for {'writing' if writable else 'reading'} ({error.strerror}): "
                 "mend its owner, mode or file system; it is not served read-only instead",
             )
@@ -190,16 +192,16 @@ def _content_problem(file: int, path: Path, size_bytes: int) -> responses.Condit
             os.pread(file, 4096, offset)
     except OSError as error:
         return responses.Condition(
-            code="backing-file-unreadable",
+            code=Code.BACKING_FILE_UNREADABLE,
             detail=f"{path} cannot be read ({error.strerror}): look at the disk below, then restore the volume",
         )
     if length < size_bytes:
         return responses.Condition(
-            code="backing-file-truncated",
+            code=Code.BACKING_FILE_TRUNCATED,
             detail=f"{path} has {length} bytes, and the volume {size_bytes}: restore it from a backup, or delete it",
         )
     if found.st_nlink == 0:
-        return responses.Condition(code="backing-file-missing", detail=f"{path} was deleted a moment ago")
+        return responses.Condition(code=Code.BACKING_FILE_MISSING, detail=f"{path} was deleted a moment ago")
     return None
 
 
