@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import structlog
 
-from target_image.agent import naming
-from target_image.agent.engines import Credentials, Engine, EngineCapabilities
+from target_image.agent import naming, translate
+from target_image.agent.engines import Engine, EngineCapabilities
 from target_image.agent.errors import (
     IdentityConflict,
     Invalid,
@@ -20,13 +20,12 @@ from target_image.agent.errors import (
     NotSupported,
     PreconditionFailed,
 )
-from target_image.agent.service import answers
 from target_image.agent.service.locks import Locks, export_key, volume_key
 from target_image.agent.service.serving import Serving
 from target_image.agent.service.volumes import check_match
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger, now
-from target_image.agent.state.rows import ExportRecord
+from target_image.agent.state.rows import Access, ExportRecord
 from target_image.api import requests, responses
 
 log = structlog.get_logger()
@@ -46,8 +45,6 @@ class Exports:
         self._serving = serving
         self._locks = locks
 
-    # -- reading ---------------------------------------------------------------------------------------
-
     def get(self, id: str) -> Ensured:
         record = self._existing(id)
         return Ensured(self._to_response(record, len(self._serving.sessions([record]))), record.etag, created=False)
@@ -65,8 +62,6 @@ class Exports:
     def session_bytes(self, id: str) -> dict[int, tuple[int, int]]:
         """Bytes read and written by LUN, over the sessions that live now."""
         return self._serving.session_bytes(self._existing(id))
-
-    # -- changing --------------------------------------------------------------------------------------
 
     def ensure(
         self, id: str, spec: requests.ExportSpec, if_match: str | None = None, *, force: bool = False
@@ -127,8 +122,6 @@ class Exports:
         """End one session. Gone already is success; an initiator that may log in will come back."""
         self._serving.end_sessions(self._existing(id), only={session})
 
-    # -- how -------------------------------------------------------------------------------------------
-
     @contextmanager
     def _hold(self, id: str, volumes: set[str]) -> Iterator[None]:
         """The export's lock and those of the volumes that it serves or shall serve."""
@@ -152,10 +145,10 @@ class Exports:
             id=id,
             iqn=spec.iqn or naming.iqn(self._settings.iqn_prefix, id),
             shard=self._ledger.emptiest_shard(self._settings.shards),
-            luns=_luns(spec),
-            access=_access(spec.access),
-            chap=_credentials(spec.chap),
-            owner=spec.owner,
+            luns=translate.luns_to_rows(spec.luns),
+            access=translate.access_to_row(spec.access),
+            chap=translate.chap_to_row(spec.chap),
+            owner=translate.owner_to_row(spec.owner),
             created_at=now(),
         )
 
@@ -195,11 +188,11 @@ class Exports:
             raise NotReady(f"export {record.id} is being deleted: repeat the request in a moment", retry_after_s=1)
         if spec.iqn is not None and spec.iqn != record.iqn:
             raise IdentityConflict(f"export {record.id} exists with the IQN {record.iqn}: delete it first")
-        if spec.owner != record.owner:
+        if translate.owner_to_row(spec.owner) != record.owner:
             raise IdentityConflict(f"export {record.id} exists and belongs to another owner: choose another id")
 
     def _to_response(self, record: ExportRecord, sessions: int) -> responses.Export:
-        return answers.export(
+        return translate.export_to_response(
             record,
             portals=self._engine.portals(record.shard),
             phase=self._serving.phase(record),
@@ -223,7 +216,7 @@ def check(spec: requests.ExportSpec, can: EngineCapabilities) -> None:
             "this engine lets in whoever is in one of both lists, not in both: give initiators or networks"
         )
     for network in access.networks:
-        _network(network)
+        translate.network(network)
     if chap is None:
         return
     if (chap.mutual_username is None) != (chap.mutual_password is None):
@@ -237,49 +230,22 @@ def check(spec: requests.ExportSpec, can: EngineCapabilities) -> None:
             raise Invalid("mutual_password must differ from password (RFC 7143 section 9.2.1)")
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError as error:
-        raise Invalid(f"{text!r} is no address or network without host bits: {error}") from error
-    if network.prefixlen == 0:
-        raise Invalid(f"{text!r} is everyone: leave networks empty instead")
-    return network
-
-
-def _access(access: requests.Access) -> requests.Access:
-    """Canonical: sorted, and a network of one address as the address, since tgt never matches /32 and /128."""
-    networks = [_network(text) for text in access.networks]
-    texts = {str(network.network_address) if network.num_addresses == 1 else str(network) for network in networks}
-    return requests.Access(initiators=sorted(set(access.initiators)), networks=sorted(texts))
-
-
-def _may_log_in(session: responses.Session, access: requests.Access) -> bool:
+def _may_log_in(session: responses.Session, access: Access) -> bool:
     """Whether each of its connections may be there; one whose address is not known may not."""
     if access.initiators:
         return session.initiator in access.initiators
     if not access.networks:
         return True
-    networks = [_network(text) for text in access.networks]
+    networks = [translate.network(text) for text in access.networks]
     return bool(session.addresses) and all(
         any(ipaddress.ip_address(address) in network for network in networks) for address in session.addresses
     )
 
 
-def _luns(spec: requests.ExportSpec) -> tuple[requests.Lun, ...]:
-    return tuple(sorted(spec.luns, key=lambda lun: lun.lun))
-
-
-def _credentials(chap: requests.Chap | None) -> Credentials | None:
-    if chap is None:
-        return None
-    return Credentials(
-        username=chap.username,
-        password=chap.password.get_secret_value(),
-        mutual_username=chap.mutual_username,
-        mutual_password=None if chap.mutual_password is None else chap.mutual_password.get_secret_value(),
-    )
-
-
 def _changed(record: ExportRecord, spec: requests.ExportSpec) -> ExportRecord:
-    return replace(record, luns=_luns(spec), access=_access(spec.access), chap=_credentials(spec.chap))
+    return replace(
+        record,
+        luns=translate.luns_to_rows(spec.luns),
+        access=translate.access_to_row(spec.access),
+        chap=translate.chap_to_row(spec.chap),
+    )

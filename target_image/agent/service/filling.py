@@ -17,9 +17,8 @@ from target_image.agent.service.capacity import Capacity
 from target_image.agent.service.locks import Locks, volume_key
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.agent.state.rows import VolumeRecord
+from target_image.agent.state.rows import Condition, ImageSource, VolumeRecord, VolumeSource
 from target_image.agent.stores import Store
-from target_image.api import requests, responses
 
 log = structlog.get_logger()
 
@@ -94,15 +93,13 @@ class Filling:
                 self._condition.wait(timeout=1.0)
 
     def progress(self, volume: VolumeRecord) -> Progress:
-        if isinstance(volume.source, requests.ImageSource) and volume.id not in self._progress:
+        if isinstance(volume.source, ImageSource) and volume.id not in self._progress:
             try:
                 image = self._images.get(volume.source.image)
             except AgentError:
                 return Progress(0, 0)
             return Progress(image.bytes_done, image.bytes_total)
         return self._progress.get(volume.id, Progress(0, 0))
-
-    # -- how -------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         while True:
@@ -157,17 +154,18 @@ class Filling:
 
     def _fail(self, volume: VolumeRecord, error: AgentError) -> None:
         log.error("volume failed", volume=volume.id, code=error.code, detail=error.detail)
+        condition = Condition(code=error.code, detail=error.detail)
         with contextlib.suppress(Cancelled):
-            self._finish(volume, replace(volume, state="failed", condition=_condition(error)))
+            self._finish(volume, replace(volume, state="failed", condition=condition))
 
     def _origin(self, volume: VolumeRecord) -> Origin | None:
-        if isinstance(volume.source, requests.ImageSource):
+        if isinstance(volume.source, ImageSource):
             image = self._images.require(volume.source.image)
             if image is None:
                 return None
             blocks = image.path.stat().st_blocks
             return Origin(image.path, image.virtual_size_bytes, blocks * 512, image.stand_in)
-        assert isinstance(volume.source, requests.VolumeSource)  # noqa: S101 - an empty volume is made at once
+        assert isinstance(volume.source, VolumeSource)  # noqa: S101 - an empty volume is made at once
         source = self._ledger.volume(volume.source.volume)
         if source is None or source.state != "ready" or source.trashed_at is not None:
             raise NotReady(f"volume {volume.id} is a copy of {volume.source.volume}, which is not there any more")
@@ -200,7 +198,3 @@ class Filling:
             if now is None or now.state != "making":
                 raise Cancelled(before.id)
             self._ledger.save_volume(after)
-
-
-def _condition(error: AgentError) -> responses.Condition:
-    return responses.Condition(code=error.code, detail=error.detail)

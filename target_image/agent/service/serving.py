@@ -10,15 +10,14 @@ from pathlib import Path
 
 import structlog
 
-from target_image.agent import naming
+from target_image.agent import engines, naming, translate
 from target_image.agent.engines import BackingLun, Engine, LiveSession, TargetState
 from target_image.agent.errors import EngineFailed, InUse, Invalid, StartGrace
-from target_image.agent.service import answers
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.agent.state.rows import ExportRecord, VolumeRecord
+from target_image.agent.state.rows import Condition, Credentials, ExportRecord, Lun, VolumeRecord
 from target_image.agent.stores import Store
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 
 log = structlog.get_logger()
 
@@ -38,13 +37,11 @@ class Serving:
         self._engine = engine
         self._grace_s = settings.delete_grace_s
         self._mutex = threading.Lock()
-        self._conditions: dict[str, responses.Condition] = {}
+        self._conditions: dict[str, Condition] = {}
         self._served: set[str] = set()
         self._files: dict[str, dict[str, FileId]] = {}
         """By export and volume: which file tgtd holds open."""
         self._replayed_at: dict[str, float] = {}
-
-    # -- serving ---------------------------------------------------------------------------------------
 
     def serve(self, export: ExportRecord, *, replay: bool = False) -> None:
         """Make the engine serve it, or take it down where a backing file is bad.
@@ -70,7 +67,7 @@ class Serving:
             else:
                 self._engine.remove(target)
         except (EngineFailed, Invalid) as error:
-            self._note(export.id, responses.Condition(code=error.code, detail=error.detail))
+            self._note(export.id, Condition(code=error.code, detail=error.detail))
             raise
         self._files[export.id] = files
         self._note(export.id, condition)
@@ -88,7 +85,7 @@ class Serving:
             self._files.pop(export.id, None)
             self._served.discard(export.id)
 
-    def condition(self, export_id: str) -> responses.Condition | None:
+    def condition(self, export_id: str) -> Condition | None:
         return self._conditions.get(export_id)
 
     def phase(self, export: ExportRecord) -> fields.Phase:
@@ -116,11 +113,9 @@ class Serving:
         targets = [self._target(export, self._volumes(export)) for export in online.values()]
         return [online[target.tid] for target in self._engine.audit(targets)]
 
-    # -- sessions --------------------------------------------------------------------------------------
-
     def sessions(self, exports: Sequence[ExportRecord]) -> list[responses.Session]:
         ids = {export.iqn: export.id for export in exports}
-        return [answers.session(ids[live.iqn], live) for live in self._live(exports) if live.iqn in ids]
+        return [translate.session_to_response(ids[live.iqn], live) for live in self._live(exports) if live.iqn in ids]
 
     def end_sessions(self, export: ExportRecord, *, only: set[int] | None = None) -> None:
         """End all sessions, or those with these numbers."""
@@ -158,8 +153,6 @@ class Serving:
     def session_bytes(self, export: ExportRecord) -> dict[int, tuple[int, int]]:
         return self._engine.session_bytes(self._bare_target(export))
 
-    # -- how -------------------------------------------------------------------------------------------
-
     def _live(self, exports: Sequence[ExportRecord]) -> list[LiveSession]:
         return self._engine.sessions([self._bare_target(export) for export in exports])
 
@@ -170,12 +163,12 @@ class Serving:
     def _path(self, volume: VolumeRecord) -> Path:
         return self._store.path(volume.id) if volume.path is None else Path(volume.path)
 
-    def _problem(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> responses.Condition | None:
+    def _problem(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> Condition | None:
         for lun in export.luns:
             volume = volumes[lun.volume]
-            problem = self._store.problem(self._path(volume), volume.size_bytes, writable=not lun.read_only)
-            if problem is not None:
-                return problem
+            fault = self._store.problem(self._path(volume), volume.size_bytes, writable=not lun.read_only)
+            if fault is not None:
+                return Condition(code=fault.code, detail=fault.detail)
         return None
 
     def _files_of(self, volumes: dict[str, VolumeRecord]) -> dict[str, FileId]:
@@ -200,13 +193,13 @@ class Serving:
             luns=tuple(self._lun(lun, volumes[lun.volume]) for lun in export.luns),
             initiators=tuple(export.access.initiators),
             networks=tuple(export.access.networks),
-            chap=export.chap,
+            chap=_credentials(export.chap),
         )
 
     def _bare_target(self, export: ExportRecord) -> TargetState:
         return TargetState(export.tid, export.shard, export.iqn, luns=())
 
-    def _lun(self, lun: requests.Lun, volume: VolumeRecord) -> BackingLun:
+    def _lun(self, lun: Lun, volume: VolumeRecord) -> BackingLun:
         return BackingLun(
             lun=lun.lun,
             path=str(self._path(volume)),
@@ -218,7 +211,7 @@ class Serving:
             product_id=naming.STAND_IN_PRODUCT_ID if volume.stand_in else naming.PRODUCT_ID,
         )
 
-    def _note(self, export_id: str, condition: responses.Condition | None) -> None:
+    def _note(self, export_id: str, condition: Condition | None) -> None:
         with self._mutex:
             before = self._conditions.get(export_id)
             if condition is None:
@@ -232,3 +225,9 @@ class Serving:
                 log.info("export is back", export=export_id)
             else:
                 log.error("export is offline", export=export_id, code=condition.code, detail=condition.detail)
+
+
+def _credentials(chap: Credentials | None) -> engines.Credentials | None:
+    if chap is None:
+        return None
+    return engines.Credentials(chap.username, chap.password, chap.mutual_username, chap.mutual_password)

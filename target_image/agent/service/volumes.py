@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import structlog
 
+from target_image.agent import translate
 from target_image.agent.engines import Engine
 from target_image.agent.errors import (
     IdentityConflict,
@@ -23,14 +24,13 @@ from target_image.agent.errors import (
     VolumeExported,
 )
 from target_image.agent.images.library import Images
-from target_image.agent.service import answers
 from target_image.agent.service.capacity import Capacity
 from target_image.agent.service.filling import Filling
 from target_image.agent.service.locks import Locks, export_key, volume_key
 from target_image.agent.service.serving import Serving
 from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger, now
-from target_image.agent.state.rows import VolumeRecord
+from target_image.agent.state.rows import EmptySource, ImageSource, Source, VolumeRecord, VolumeSource
 from target_image.agent.stores import Store
 from target_image.api import requests, responses
 
@@ -67,8 +67,6 @@ class Volumes:
         self._filling = filling
         self._locks = locks
 
-    # -- reading ---------------------------------------------------------------------------------------
-
     def get(self, id: str) -> Ensured:
         record = self._ledger.volume(id)
         if record is None:
@@ -78,8 +76,6 @@ class Volumes:
     def list(self) -> list[responses.Volume]:
         exports = self._ledger.exports_by_volume()
         return [self._to_response(record, exports.get(record.id, [])) for record in self._ledger.volumes()]
-
-    # -- making ----------------------------------------------------------------------------------------
 
     def ensure(self, id: str, spec: requests.VolumeSpec, if_match: str | None = None) -> Ensured:
         """Make it, or find it made, or grow it. See docs/reference/target-api.md for what is an error when."""
@@ -103,7 +99,7 @@ class Volumes:
                     check_match("volume", record.id, record.etag, if_match)
                     record = self._grow(record, size_bytes)
             self.finish(record, replay=False)
-        if record.state == "making" and not isinstance(record.source, requests.EmptySource):
+        if record.state == "making" and not isinstance(record.source, EmptySource):
             self._filling.enqueue(id, wait_s=QUICK_COPY_S)
         return self.get(id)._replace(created=created)
 
@@ -115,7 +111,7 @@ class Volumes:
                 adopted = VolumeRecord(
                     id=id,
                     size_bytes=size_bytes,
-                    source=requests.EmptySource(),
+                    source=EmptySource(),
                     owner=None,
                     thin=False,
                     created_at=now(),
@@ -182,7 +178,7 @@ class Volumes:
             if record.path is None:
                 self._store.remove(record.id)
             self._ledger.forget_volume(record.id)
-        elif record.state == "making" and isinstance(record.source, requests.EmptySource):
+        elif record.state == "making" and isinstance(record.source, EmptySource):
             self._store.create(record.id, record.size_bytes, thin=record.thin)
             self._ledger.save_volume(replace(record, state="ready", condition=None))
         elif record.state == "making":
@@ -195,8 +191,6 @@ class Volumes:
             self._store.trash(record.id)
         elif record.state == "ready":
             self._store.restore(record.id)
-
-    # -- how -------------------------------------------------------------------------------------------
 
     @contextmanager
     def _hold(self, id: str) -> Iterator[None]:
@@ -219,8 +213,8 @@ class Volumes:
         record = VolumeRecord(
             id=id,
             size_bytes=size_bytes,
-            source=spec.source,
-            owner=spec.owner,
+            source=translate.source_to_row(spec.source),
+            owner=translate.owner_to_row(spec.owner),
             thin=spec.thin,
             created_at=now(),
         )
@@ -285,7 +279,8 @@ class Volumes:
             raise NotReady(f"volume {record.id} is being deleted: repeat the request in a moment")
         if record.trashed_at is not None:
             raise NotReady(f"volume {record.id} is in the trash: restore it, or delete it to begin anew")
-        asked = {"source": _identity(spec.source), "owner": spec.owner, "thin": spec.thin}
+        source, owner = translate.source_to_row(spec.source), translate.owner_to_row(spec.owner)
+        asked = {"source": _identity(source), "owner": owner, "thin": spec.thin}
         there = {"source": _identity(record.source), "owner": record.owner, "thin": record.thin}
         differing = [name for name in asked if asked[name] != there[name]]
         if differing:
@@ -309,7 +304,7 @@ class Volumes:
 
     def _to_response(self, record: VolumeRecord, exports: Sequence[str]) -> responses.Volume:
         progress = self._filling.progress(record) if record.state == "making" else None
-        return answers.volume(
+        return translate.volume_to_response(
             record,
             allocated_bytes=0 if record.path is not None else self._store.allocated_bytes(record.id),
             exports=exports,
@@ -328,9 +323,9 @@ def check_match(kind: str, id: str, etag: str, if_match: str | None) -> None:
         raise PreconditionFailed(f"{kind} {id} is at revision {etag} by now: GET it again before changing it")
 
 
-def _identity(source: requests.Source) -> tuple[str, ...]:
-    if isinstance(source, requests.ImageSource):
+def _identity(source: Source) -> tuple[str, ...]:
+    if isinstance(source, ImageSource):
         return (source.type, source.image)
-    if isinstance(source, requests.VolumeSource):
+    if isinstance(source, VolumeSource):
         return (source.type, source.volume)
     return (source.type,)

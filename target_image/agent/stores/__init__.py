@@ -11,13 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from target_image.api import responses
+from target_image.api.problems import Code
 
 
 @dataclass(frozen=True)
 class Space:
     total_bytes: int
     free_bytes: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a volume cannot be served: a stable code, and a sentence that says what to do."""
+
+    code: Code
+    detail: str
 
 
 class Store(Protocol):
@@ -66,5 +74,5 @@ class Store(Protocol):
     def space(self) -> Space:
         """The file system's space, as an ordinary user of it has it."""
 
-    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> responses.Condition | None:
+    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> Fault | None:
         """Why a backing file cannot be served, or None. Looks at this one file and never changes it."""

@@ -17,8 +17,7 @@ from typing import Literal
 
 from target_image.agent.durable import sync
 from target_image.agent.errors import NoSpace, SourceChanged, StoreFailed
-from target_image.agent.stores import Space
-from target_image.api import responses
+from target_image.agent.stores import Fault, Space
 from target_image.api.problems import Code
 
 FICLONE = 0x40049409
@@ -114,16 +113,16 @@ class SparseFileStore:
             found = os.statvfs(self._volumes)
         return Space(total_bytes=found.f_blocks * found.f_frsize, free_bytes=found.f_bavail * found.f_frsize)
 
-    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> responses.Condition | None:
+    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> Fault | None:
         try:
             file = os.open(path, (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
-            return responses.Condition(
+            return Fault(
                 code=Code.BACKING_FILE_MISSING,
                 detail=f"{path} is gone: put it back, or delete the export and the volume",
             )
         except OSError as error:
-            return responses.Condition(
+            return Fault(
                 code=Code.BACKING_FILE_UNUSABLE,
                 detail=f"{path} cannot be opened for {'writing' if writable else 'reading'} ({error.strerror}): "
                 "mend its owner, mode or file system; it is not served read-only instead",
@@ -184,24 +183,24 @@ class SparseFileStore:
                 second.unlink(missing_ok=True)
 
 
-def _content_problem(file: int, path: Path, size_bytes: int) -> responses.Condition | None:
+def _content_problem(file: int, path: Path, size_bytes: int) -> Fault | None:
     found = os.fstat(file)
     try:
         length = os.lseek(file, 0, os.SEEK_END)  # works for block devices, too
         for offset in (0, max(0, length - 4096)):
             os.pread(file, 4096, offset)
     except OSError as error:
-        return responses.Condition(
+        return Fault(
             code=Code.BACKING_FILE_UNREADABLE,
             detail=f"{path} cannot be read ({error.strerror}): look at the disk below, then restore the volume",
         )
     if length < size_bytes:
-        return responses.Condition(
+        return Fault(
             code=Code.BACKING_FILE_TRUNCATED,
             detail=f"{path} has {length} bytes, and the volume {size_bytes}: restore it from a backup, or delete it",
         )
     if found.st_nlink == 0:
-        return responses.Condition(code=Code.BACKING_FILE_MISSING, detail=f"{path} was deleted a moment ago")
+        return Fault(code=Code.BACKING_FILE_MISSING, detail=f"{path} was deleted a moment ago")
     return None
 
 
