@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from target_image.agent.backing import Address
+
 if TYPE_CHECKING:
     from target_image.agent.settings import Settings
 
@@ -20,7 +22,7 @@ class BackingLun:
     """One LUN as an engine needs it. `serial` and `wwn` come from `naming` and never change."""
 
     lun: int
-    path: str
+    address: Address
     size_bytes: int
     read_only: bool
     thin: bool
@@ -29,7 +31,6 @@ class BackingLun:
     """16 hex digits, the vendor-specific part of a locally assigned NAA designator."""
     product_id: str
     """At most 16 ASCII characters (SPC-4 INQUIRY)."""
-    block_device: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,6 @@ class Engine(Protocol):
 
     def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
         """Read these back, and give those that are not what was applied; `apply` mends them."""
-
-    def targets(self, shard: int) -> set[str]:
-        """The IQNs that exist now."""
 
     def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
         """Live sessions of these targets."""

@@ -6,15 +6,16 @@ import contextlib
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
+from target_image.agent.backing import Address
 from target_image.agent.errors import AgentError, NotReady, StoreFailed
 from target_image.agent.images.library import Images
 from target_image.agent.service.capacity import Capacity
 from target_image.agent.service.locks import Locks, volume_key
+from target_image.agent.service.placement import address_of
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import Condition, ImageSource, VolumeRecord, VolumeSource
@@ -38,9 +39,8 @@ class Progress(NamedTuple):
 class Origin(NamedTuple):
     """What a volume is filled from."""
 
-    path: Path
+    address: Address
     size_bytes: int
-    allocated_bytes: int
     stand_in: bool
 
 
@@ -163,21 +163,18 @@ class Filling:
             image = self._images.require(volume.source.image)
             if image is None:
                 return None
-            blocks = image.path.stat().st_blocks
-            return Origin(image.path, image.virtual_size_bytes, blocks * 512, image.stand_in)
+            return Origin(Address.of_file(image.path), image.virtual_size_bytes, image.stand_in)
         assert isinstance(volume.source, VolumeSource)  # noqa: S101 - an empty volume is made at once
         source = self._ledger.volume(volume.source.volume)
         if source is None or source.state != "ready" or source.trashed_at is not None:
             raise NotReady(f"volume {volume.id} is a copy of {volume.source.volume}, which is not there any more")
-        path = self._store.path(source.id) if source.path is None else Path(source.path)
-        return Origin(path, source.size_bytes, self._store.allocated_bytes(source.id), source.stand_in)
+        return Origin(address_of(source, self._store), source.size_bytes, source.stand_in)
 
     def _make_room(self, volume: VolumeRecord, origin: Origin) -> VolumeRecord:
         """A copy is at least as large as its origin, and without reflink takes the same space at once."""
-        shared = self._store.clone == "reflink"
         larger = replace(volume, size_bytes=max(volume.size_bytes, origin.size_bytes))
         growth_bytes = larger.size_bytes - volume.size_bytes
-        needed_bytes = 0 if shared else origin.allocated_bytes
+        needed_bytes = self._store.copy_bytes(origin.address)
         with self._capacity.admit(volume.id, growth_bytes, needed_now_bytes=needed_bytes):
             self._finish(volume, larger)
         return larger
@@ -189,7 +186,7 @@ class Filling:
             self._progress[volume.id] = Progress(bytes_done, origin.size_bytes)
 
         report(0)
-        self._store.fill(volume.id, origin.path, volume.size_bytes, thin=volume.thin, progress=report)
+        self._store.fill(volume.id, origin.address, volume.size_bytes, thin=volume.thin, progress=report)
 
     def _finish(self, before: VolumeRecord, after: VolumeRecord) -> None:
         """Save a step, unless the volume was deleted meanwhile."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import structlog
 
 from target_image.agent import engines, naming, translate
 from target_image.agent.engines import BackingLun, Engine, LiveSession, TargetState
 from target_image.agent.errors import EngineFailed, InUse, Invalid, StartGrace
+from target_image.agent.service.placement import address_of
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import Condition, Credentials, ExportRecord, Lun, VolumeRecord
@@ -20,9 +19,6 @@ from target_image.agent.stores import Store
 from target_image.api import fields, responses
 
 log = structlog.get_logger()
-
-FileId = tuple[int, int]
-"""Device and inode: what stays when the name goes to another file."""
 
 
 class Serving:
@@ -39,8 +35,8 @@ class Serving:
         self._mutex = threading.Lock()
         self._conditions: dict[str, Condition] = {}
         self._served: set[str] = set()
-        self._files: dict[str, dict[str, FileId]] = {}
-        """By export and volume: which file tgtd holds open."""
+        self._served_identities: dict[str, dict[str, str]] = {}
+        """By export and volume: what the engine holds open."""
         self._replayed_at: dict[str, float] = {}
 
     def serve(self, export: ExportRecord, *, replay: bool = False) -> None:
@@ -54,9 +50,9 @@ class Serving:
         if replay:
             self._replayed_at[export.id] = time.monotonic()
         volumes = self._volumes(export)
-        condition = self._problem(export, volumes)
-        files = self._files_of(volumes)
-        replaced = self._replaced(export, files)
+        condition = self._find_fault(export, volumes)
+        identities = self._identities(volumes)
+        replaced = self._replaced(export, identities)
         target = self._target(export, volumes)
         try:
             if condition is None:
@@ -67,10 +63,10 @@ class Serving:
             else:
                 self._engine.remove(target)
         except (EngineFailed, Invalid) as error:
-            self._note(export.id, Condition(code=error.code, detail=error.detail))
+            self._keep_condition(export.id, Condition(code=error.code, detail=error.detail))
             raise
-        self._files[export.id] = files
-        self._note(export.id, condition)
+        self._served_identities[export.id] = identities
+        self._keep_condition(export.id, condition)
 
     def check(self, export: ExportRecord) -> None:
         """Raise Invalid or NotSupported for what the engine can never serve."""
@@ -82,7 +78,7 @@ class Serving:
         with self._mutex:
             self._conditions.pop(export.id, None)
             self._replayed_at.pop(export.id, None)
-            self._files.pop(export.id, None)
+            self._served_identities.pop(export.id, None)
             self._served.discard(export.id)
 
     def condition(self, export_id: str) -> Condition | None:
@@ -103,9 +99,9 @@ class Serving:
     def changed(self, export: ExportRecord) -> bool:
         """Whether a backing file has gone bad, has been mended, or is another one, since it was served."""
         volumes = self._volumes(export)
-        if self._problem(export, volumes) != self._conditions.get(export.id):
+        if self._find_fault(export, volumes) != self._conditions.get(export.id):
             return True
-        return bool(self._replaced(export, self._files_of(volumes)))
+        return bool(self._replaced(export, self._identities(volumes)))
 
     def audit(self, exports: Sequence[ExportRecord]) -> list[ExportRecord]:
         """Those that the engine does not serve as it was told."""
@@ -160,30 +156,24 @@ class Serving:
         records = {id: self._ledger.volume(id) for id in export.volumes}
         return {id: record for id, record in records.items() if record is not None}
 
-    def _path(self, volume: VolumeRecord) -> Path:
-        return self._store.path(volume.id) if volume.path is None else Path(volume.path)
-
-    def _problem(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> Condition | None:
+    def _find_fault(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> Condition | None:
         for lun in export.luns:
             volume = volumes[lun.volume]
-            fault = self._store.problem(self._path(volume), volume.size_bytes, writable=not lun.read_only)
+            address = address_of(volume, self._store)
+            fault = self._store.fault(address, volume.size_bytes, writable=not lun.read_only)
             if fault is not None:
                 return Condition(code=fault.code, detail=fault.detail)
         return None
 
-    def _files_of(self, volumes: dict[str, VolumeRecord]) -> dict[str, FileId]:
-        """Of those that are there."""
-        found = {}
-        for id, volume in volumes.items():
-            with suppress(OSError):
-                status = self._path(volume).stat()
-                found[id] = (status.st_dev, status.st_ino)
-        return found
+    def _identities(self, volumes: dict[str, VolumeRecord]) -> dict[str, str]:
+        """By volume: what the store has now. Those that do not exist are left out."""
+        found = {id: self._store.identity(address_of(volume, self._store)) for id, volume in volumes.items()}
+        return {id: identity for id, identity in found.items() if identity is not None}
 
-    def _replaced(self, export: ExportRecord, files: dict[str, FileId]) -> list[str]:
+    def _replaced(self, export: ExportRecord, identities: dict[str, str]) -> list[str]:
         """Volumes that are served from a file which does not have their name any more."""
-        served = self._files.get(export.id, {}) if export.id in self._served else {}
-        return sorted(id for id, file in files.items() if served.get(id, file) != file)
+        served = self._served_identities.get(export.id, {}) if export.id in self._served else {}
+        return sorted(id for id, identity in identities.items() if served.get(id, identity) != identity)
 
     def _target(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> TargetState:
         return TargetState(
@@ -202,7 +192,7 @@ class Serving:
     def _lun(self, lun: Lun, volume: VolumeRecord) -> BackingLun:
         return BackingLun(
             lun=lun.lun,
-            path=str(self._path(volume)),
+            address=address_of(volume, self._store),
             size_bytes=volume.size_bytes,
             read_only=lun.read_only,
             thin=volume.thin and volume.path is None,
@@ -211,7 +201,7 @@ class Serving:
             product_id=naming.STAND_IN_PRODUCT_ID if volume.stand_in else naming.PRODUCT_ID,
         )
 
-    def _note(self, export_id: str, condition: Condition | None) -> None:
+    def _keep_condition(self, export_id: str, condition: Condition | None) -> None:
         with self._mutex:
             before = self._conditions.get(export_id)
             if condition is None:

@@ -165,7 +165,7 @@ class Volumes:
     def finished(self, record: VolumeRecord) -> bool:
         """Whether `finish` would find nothing to do. Costs one look at the store, and needs no lock."""
         settled = record.state == "ready" and record.grows_from is None and record.trashed_at is None
-        return settled and (record.path is not None or not self._store.trashed(record.id))
+        return settled and (record.path is not None or not self._store.is_trashed(record.id))
 
     def finish(self, record: VolumeRecord, *, replay: bool) -> None:
         """Bring the store to what the record says, whatever a crash left. The caller holds the volume's lock.

@@ -25,7 +25,7 @@ class Disks:
         self._rtslib = rtslib
         self._root = root
 
-    def get(self, backing: BackingLun, disk: Disk) -> Any:
+    def ensure(self, backing: BackingLun, disk: Disk) -> Any:
         """The storage object, made if it is not there; one that differs is replaced, and its LUNs go with it."""
         for storage in self._root.storage_objects:
             if storage.name == disk.name:
@@ -35,7 +35,7 @@ class Disks:
         with _device(backing) as device:
             if device is None:
                 made = self._rtslib.FileIOStorageObject(
-                    disk.name, backing.path, backing.size_bytes, wwn=backing.serial, write_back=True
+                    disk.name, str(backing.address.as_file()), backing.size_bytes, wwn=backing.serial, write_back=True
                 )
                 made.set_attribute("max_unmap_lba_count", UNMAP_MAX_BLOCKS)
             else:
@@ -74,10 +74,11 @@ def _device(lun: BackingLun) -> Iterator[str | None]:
     LIO's fileio knows no read-only, so a read-only file comes through a read-only loop device. Detaching it
     at once only marks it: the kernel frees it when the storage object that then holds it goes.
     """
-    if lun.block_device or stat.S_ISBLK(Path(lun.path).stat().st_mode):
-        yield lun.path
+    path = lun.address.as_file()
+    if stat.S_ISBLK(path.stat().st_mode):
+        yield str(path)
     elif lun.read_only:
-        loop = shell.run(["losetup", "--find", "--show", "--read-only", lun.path], timeout_s=LOSETUP_TIMEOUT_S).strip()
+        loop = shell.run(["losetup", "--find", "--show", "--read-only", str(path)], timeout_s=LOSETUP_TIMEOUT_S).strip()
         try:
             yield loop
         finally:

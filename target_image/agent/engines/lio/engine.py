@@ -53,8 +53,6 @@ class LioEngine:
         self._rtslib: Any = None
         self._fabric: Any = None
 
-    # -- life cycle ------------------------------------------------------------------------------------
-
     def start(self) -> None:
         if self._shards != 1:
             raise EngineFailed("the kernel serves all targets itself: start the LIO engine with --shards 1")
@@ -111,8 +109,6 @@ class LioEngine:
     def portals(self, shard: int) -> list[str]:  # noqa: ARG002 - there is but one
         return [addresses.join(own, self._port) for address in self._addresses for own in addresses.own(address)]
 
-    # -- targets ---------------------------------------------------------------------------------------
-
     def check(self, target: TargetState) -> None:
         check(target)
 
@@ -120,7 +116,7 @@ class LioEngine:
         check(target)
         with self._attempt(f"serve target {target.iqn}"):
             wanted = Shape.of(target)
-            tpg = self._tpg(self._made(target.iqn))
+            tpg = self._tpg(self._ensure_target(target.iqn))
             self._change(tpg, wanted, target)
             self._listen(tpg)
             if self._serving:
@@ -139,12 +135,6 @@ class LioEngine:
 
     def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
         return [target for target in targets if not self._is(target)]
-
-    def targets(self, shard: int) -> set[str]:  # noqa: ARG002
-        with self._attempt("list its targets"):
-            return {target.wwn for target in self._ours()}
-
-    # -- sessions --------------------------------------------------------------------------------------
 
     def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
         """One for each initiator of a target: LIO does not tell two sessions of one initiator apart.
@@ -179,8 +169,6 @@ class LioEngine:
             os.close(self._host_lock)
             self._host_lock = None
 
-    # -- the target ------------------------------------------------------------------------------------
-
     def _ours(self) -> Iterator[Any]:
         return (target for target in self._fabric.targets if self._tpg(target).get_parameter("TargetAlias") == ALIAS)
 
@@ -190,7 +178,7 @@ class LioEngine:
     def _tpg(self, target: Any) -> Any:
         return self._rtslib.TPG(target, 1)
 
-    def _made(self, iqn: str) -> Any:
+    def _ensure_target(self, iqn: str) -> Any:
         """Our target of this name, made if need be. What was begun and has nothing in it yet is ours as well."""
         target = self._rtslib.Target(self._fabric, iqn)
         tpg = self._tpg(target)
@@ -238,7 +226,7 @@ class LioEngine:
         present = {lun.lun for lun in tpg.luns}
         for backing in target.luns:
             if backing.lun not in present:
-                self._rtslib.LUN(tpg, backing.lun, self._disks.get(backing, wanted.disks[backing.lun]))
+                self._rtslib.LUN(tpg, backing.lun, self._disks.ensure(backing, wanted.disks[backing.lun]))
         for initiator, luns in wanted.mapped.items():
             self._grant(tpg, initiator, luns, wanted.credentials[initiator])
         if not wanted.authentication:

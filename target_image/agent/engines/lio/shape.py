@@ -60,8 +60,9 @@ def check(target: TargetState) -> None:
         if name != name.lower():
             raise Invalid(f"LIO keeps iSCSI names in lower case (RFC 7143 section 4.2.7.1): write {name.lower()}")
     for lun in target.luns:
-        if "," in lun.path:
-            raise Invalid(f"LIO cannot serve {lun.path}: rename it, a path may hold no comma")
+        path = str(lun.address.as_file())
+        if "," in path:
+            raise Invalid(f"LIO cannot serve {path}: rename it, a path may hold no comma")
     chap = target.chap
     words = () if chap is None else (chap.username, chap.password, chap.mutual_username, chap.mutual_password)
     if any(word is not None and word.startswith("NULL") for word in words):
@@ -75,10 +76,10 @@ def disk(iqn: str, lun: BackingLun) -> Disk:
     same path, is never taken for the one that LIO holds open.
     """
     try:
-        status = Path(lun.path).stat()
+        status = lun.address.as_file().stat()
     except OSError as error:
         raise EngineFailed(
-            f"LUN {lun.lun} of target {iqn} cannot be served: {lun.path}: {error.strerror}; bring the file back"
+            f"LUN {lun.lun} of target {iqn} cannot be served: {lun.address}: {error.strerror}; bring the file back"
         ) from error
     block = stat.S_ISBLK(status.st_mode)
     device = f"{status.st_rdev:x}" if block else f"{status.st_dev:x}-{status.st_ino:x}"

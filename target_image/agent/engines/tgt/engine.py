@@ -61,8 +61,6 @@ class TgtEngine:
         self._applied: list[dict[int, TargetState]] = [{} for _ in self._daemons]
         """By shard, then tid. A new tgtd has a new dict: who is still busy with the old one changes nothing in it."""
 
-    # -- life cycle ------------------------------------------------------------------------------------
-
     def start(self) -> None:
         for daemon in self._daemons:
             daemon.start()
@@ -95,12 +93,11 @@ class TgtEngine:
             addresses.join(own, self._port + shard) for address in self._addresses for own in addresses.own(address)
         ]
 
-    # -- targets ---------------------------------------------------------------------------------------
-
     def check(self, target: TargetState) -> None:
         for lun in target.luns:
-            if "," in lun.path or "=" in lun.path:
-                raise Invalid(f"tgt cannot serve {lun.path}: rename it, a path may hold no comma or equals sign")
+            path = str(lun.address.as_file())
+            if "," in path or "=" in path:
+                raise Invalid(f"tgt cannot serve {path}: rename it, a path may hold no comma or equals sign")
         both = any(":" not in address for address in self._addresses)
         for network in map(ip_network, target.networks):
             if isinstance(network, IPv6Network) and both:
@@ -149,9 +146,6 @@ class TgtEngine:
             if name is not None:
                 self._send(target, plan.delete_account(name))
 
-    def targets(self, shard: int) -> set[str]:
-        return {shown.iqn for shown in self._show_all(shard).values()}
-
     def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
         """The targets that are not what was applied, after reading all of them back. They are forgotten.
 
@@ -167,8 +161,6 @@ class TgtEngine:
         for target in differing:
             self._shard(target).pop(target.tid, None)
         return differing
-
-    # -- sessions --------------------------------------------------------------------------------------
 
     def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
         wanted = {target.tid: target for target in targets}
@@ -189,8 +181,6 @@ class TgtEngine:
     def session_bytes(self, target: TargetState) -> dict[int, tuple[int, int]]:
         """Bytes read and written by LUN, of the sessions that live now."""
         return show.session_bytes(self._send(target, Request(Mode.TARGET, Op.STATS, target.tid)))
-
-    # -- how -------------------------------------------------------------------------------------------
 
     def _live(self, target: TargetState) -> list[LiveSession]:
         gone = frozenset({Code.NO_TARGET})
@@ -283,7 +273,7 @@ def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
         return False
     luns_match = all(
         (is_lun.path, is_lun.read_only, is_lun.online, is_lun.serial, is_lun.thin)
-        == (lun.path, lun.read_only, True, lun.serial, lun.thin)
+        == (lun.address.value, lun.read_only, True, lun.serial, lun.thin)
         for lun in target.luns
         for is_lun in [shown.luns[lun.lun]]
     )

@@ -103,7 +103,7 @@ def accounts(chap: Credentials | None) -> frozenset[str]:
 
 
 def _add_lun(tid: int, lun: BackingLun) -> Iterator[Request]:
-    yield Request(Mode.DEVICE, Op.NEW, tid, lun=lun.lun, text=f"path={lun.path},bstype=rdwr")
+    yield Request(Mode.DEVICE, Op.NEW, tid, lun=lun.lun, text=f"path={lun.address.as_file()},bstype=rdwr")
     parameters = {
         "vendor_id": VENDOR_ID,
         "product_id": lun.product_id,
