@@ -105,7 +105,7 @@ class TargetClient:
         """Make the volume at least this large. 409 `in-use` while sessions live where grow is `detached`."""
         path = f"/v1/volumes/{quote(id)}"
         response = self._send("GET", path)
-        volume = self._read("GET", path, response, responses.Volume)
+        volume = self._parse("GET", path, response, responses.Volume)
         try:
             spec = echo.volume_spec(volume, size_bytes=size_bytes)
         except ValueError as error:
@@ -194,7 +194,7 @@ class TargetClient:
             raise
 
     def _call(self, method: str, path: str, model: type[T], **request: Any) -> T:
-        return self._read(method, path, self._send(method, path, **request), model)
+        return self._parse(method, path, self._send(method, path, **request), model)
 
     def _send(
         self, method: str, path: str, *, body: BaseModel | None = None, headers: dict[str, str] | None = None
@@ -226,7 +226,7 @@ class TargetClient:
                 raise Unreachable(f"the token file {self._token_file} cannot be read: {error.strerror}") from error
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def _read(self, method: str, path: str, response: urllib3.BaseHTTPResponse, model: type[T]) -> T:
+    def _parse(self, method: str, path: str, response: urllib3.BaseHTTPResponse, model: type[T]) -> T:
         try:
             return model.model_validate_json(response.data)
         except ValidationError as error:

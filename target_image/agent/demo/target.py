@@ -173,12 +173,12 @@ class Demo:
             return True
         if planned.image is None:
             spec = requests.VolumeSpec(size_bytes=planned.size_bytes)
-            return self._service.volumes.ensure(id, spec, "*" if record else None).volume.phase is fields.Phase.READY
+            return self._service.volumes.ensure(id, spec, "*" if record else None).answer.phase is fields.Phase.READY
         if planned.image != DEMO and not self._image_arrives(planned.image):
             return False
         spec = requests.VolumeSpec(size_bytes=MIB, source=requests.ImageSource(image=planned.image))
         try:
-            return self._service.volumes.ensure(id, spec).volume.phase is fields.Phase.READY
+            return self._service.volumes.ensure(id, spec).answer.phase is fields.Phase.READY
         except ImageFailed:
             return False  # it failed just now: the next step lets the demo disk stand in
 

@@ -61,7 +61,7 @@ class Filling:
         self._progress: dict[str, Progress] = {}
         self._stopping = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"filling-{number}", daemon=True)
+            threading.Thread(target=self._run_worker, name=f"filling-{number}", daemon=True)
             for number in range(settings.copy_workers)
         ]
 
@@ -101,15 +101,15 @@ class Filling:
             return Progress(image.bytes_done, image.bytes_total)
         return self._progress.get(volume.id, Progress(0, 0))
 
-    def _work(self) -> None:
+    def _run_worker(self) -> None:
         while True:
             with self._condition:
-                id = self._next()
+                id = self._wait_for_next()
                 if id is None:
                     return
                 cancelled = self._running[id] = threading.Event()
             try:
-                again = self._fill_one(id, cancelled)
+                again = self._fill_or_wait(id, cancelled)
             except Exception:  # the ledger failed too: the volume is filled after the next start
                 log.exception("volume could not be filled", volume=id)
                 again = False
@@ -120,7 +120,7 @@ class Filling:
                     self._waiting.setdefault(id, time.monotonic() + IMAGE_POLL_S)
                 self._condition.notify_all()
 
-    def _next(self) -> str | None:
+    def _wait_for_next(self) -> str | None:
         while not self._stopping:
             free = [item for item in self._waiting.items() if item[0] not in self._running]
             due = min(free, key=lambda item: item[1], default=None)
@@ -130,35 +130,35 @@ class Filling:
             self._condition.wait(timeout=None if due is None else due[1] - time.monotonic())
         return None
 
-    def _fill_one(self, id: str, cancelled: threading.Event) -> bool:
+    def _fill_or_wait(self, id: str, cancelled: threading.Event) -> bool:
         """Whether it has to be tried again, since its image is still on its way."""
         volume = self._ledger.volume(id)
         if volume is None or volume.state != "making":
             return False
         try:
-            origin = self._origin(volume)
+            origin = self._find_origin_or_start_fetch(volume)
             if origin is None:
                 return True
-            volume = self._make_room(volume, origin)
-            self._copy(volume, origin, cancelled)
-            self._finish(volume, replace(volume, state="ready", condition=None, stand_in=origin.stand_in))
+            volume = self._admit_copy(volume, origin)
+            self._copy_bytes(volume, origin, cancelled)
+            self._save_step(volume, replace(volume, state="ready", condition=None, stand_in=origin.stand_in))
             log.info("volume ready", volume=id, size_bytes=volume.size_bytes)
         except Cancelled:
             pass
         except AgentError as error:
-            self._fail(volume, error)
+            self._save_failure(volume, error)
         except Exception as error:  # a bug must end as a failed volume, not as one that works for ever
             log.exception("a volume failed unexpectedly", volume=id)
-            self._fail(volume, StoreFailed(f"volume {id} could not be filled: {type(error).__name__}: {error}"))
+            self._save_failure(volume, StoreFailed(f"volume {id} could not be filled: {type(error).__name__}: {error}"))
         return False
 
-    def _fail(self, volume: VolumeRecord, error: AgentError) -> None:
+    def _save_failure(self, volume: VolumeRecord, error: AgentError) -> None:
         log.error("volume failed", volume=volume.id, code=error.code, detail=error.detail)
         condition = Condition(code=error.code, detail=error.detail)
         with contextlib.suppress(Cancelled):
-            self._finish(volume, replace(volume, state="failed", condition=condition))
+            self._save_step(volume, replace(volume, state="failed", condition=condition))
 
-    def _origin(self, volume: VolumeRecord) -> Origin | None:
+    def _find_origin_or_start_fetch(self, volume: VolumeRecord) -> Origin | None:
         if isinstance(volume.source, ImageSource):
             image = self._images.require(volume.source.image)
             if image is None:
@@ -170,16 +170,16 @@ class Filling:
             raise NotReady(f"volume {volume.id} is a copy of {volume.source.volume}, which is not there any more")
         return Origin(address_of(source, self._store), source.size_bytes, source.stand_in)
 
-    def _make_room(self, volume: VolumeRecord, origin: Origin) -> VolumeRecord:
+    def _admit_copy(self, volume: VolumeRecord, origin: Origin) -> VolumeRecord:
         """A copy is at least as large as its origin, and without reflink takes the same space at once."""
         larger = replace(volume, size_bytes=max(volume.size_bytes, origin.size_bytes))
         growth_bytes = larger.size_bytes - volume.size_bytes
         needed_bytes = self._store.copy_bytes(origin.address)
         with self._capacity.admit(volume.id, growth_bytes, needed_now_bytes=needed_bytes):
-            self._finish(volume, larger)
+            self._save_step(volume, larger)
         return larger
 
-    def _copy(self, volume: VolumeRecord, origin: Origin, cancelled: threading.Event) -> None:
+    def _copy_bytes(self, volume: VolumeRecord, origin: Origin, cancelled: threading.Event) -> None:
         def report(bytes_done: int) -> None:
             if cancelled.is_set():
                 raise Cancelled(volume.id)
@@ -188,7 +188,7 @@ class Filling:
         report(0)
         self._store.fill(volume.id, origin.address, volume.size_bytes, thin=volume.thin, progress=report)
 
-    def _finish(self, before: VolumeRecord, after: VolumeRecord) -> None:
+    def _save_step(self, before: VolumeRecord, after: VolumeRecord) -> None:
         """Save a step, unless the volume was deleted meanwhile."""
         with self._locks.hold([volume_key(before.id)]):
             now = self._ledger.volume(before.id)

@@ -49,11 +49,11 @@ class Serving:
         """
         if replay:
             self._replayed_at[export.id] = time.monotonic()
-        volumes = self._volumes(export)
+        volumes = self._volumes_of(export)
         condition = self._find_fault(export, volumes)
         identities = self._identities(volumes)
-        replaced = self._replaced(export, identities)
-        target = self._target(export, volumes)
+        replaced = self._replaced_volumes(export, identities)
+        target = self._target_state(export, volumes)
         try:
             if condition is None:
                 if replaced:
@@ -63,18 +63,18 @@ class Serving:
             else:
                 self._engine.remove(target)
         except (EngineFailed, Invalid) as error:
-            self._keep_condition(export.id, Condition(code=error.code, detail=error.detail))
+            self._save_outcome(export.id, Condition(code=error.code, detail=error.detail))
             raise
         self._served_identities[export.id] = identities
-        self._keep_condition(export.id, condition)
+        self._save_outcome(export.id, condition)
 
     def check(self, export: ExportRecord) -> None:
         """Raise Invalid or NotSupported for what the engine can never serve."""
-        self._engine.check(self._target(export, self._volumes(export)))
+        self._engine.check(self._target_state(export, self._volumes_of(export)))
 
     def withdraw(self, export: ExportRecord) -> None:
         """Take it down, with its sessions. Raises EngineFailed."""
-        self._engine.remove(self._target(export, self._volumes(export)))
+        self._engine.remove(self._target_state(export, self._volumes_of(export)))
         with self._mutex:
             self._conditions.pop(export.id, None)
             self._replayed_at.pop(export.id, None)
@@ -96,27 +96,31 @@ class Serving:
         with self._mutex:
             self._served.difference_update(export.id for export in exports)
 
-    def changed(self, export: ExportRecord) -> bool:
+    def needs_serving(self, export: ExportRecord) -> bool:
         """Whether a backing file has gone bad, has been mended, or is another one, since it was served."""
-        volumes = self._volumes(export)
+        volumes = self._volumes_of(export)
         if self._find_fault(export, volumes) != self._conditions.get(export.id):
             return True
-        return bool(self._replaced(export, self._identities(volumes)))
+        return bool(self._replaced_volumes(export, self._identities(volumes)))
 
     def audit(self, exports: Sequence[ExportRecord]) -> list[ExportRecord]:
         """Those that the engine does not serve as it was told."""
         online = {export.tid: export for export in exports if self.phase(export) is fields.Phase.READY}
-        targets = [self._target(export, self._volumes(export)) for export in online.values()]
+        targets = [self._target_state(export, self._volumes_of(export)) for export in online.values()]
         return [online[target.tid] for target in self._engine.audit(targets)]
 
     def sessions(self, exports: Sequence[ExportRecord]) -> list[responses.Session]:
         ids = {export.iqn: export.id for export in exports}
-        return [translate.session_to_response(ids[live.iqn], live) for live in self._live(exports) if live.iqn in ids]
+        return [
+            translate.session_to_response(ids[live.iqn], live)
+            for live in self._live_sessions(exports)
+            if live.iqn in ids
+        ]
 
     def end_sessions(self, export: ExportRecord, *, only: set[int] | None = None) -> None:
         """End all sessions, or those with these numbers."""
-        target = self._bare_target(export)
-        for live in self._live([export]):
+        target = self._target_without_luns(export)
+        for live in self._live_sessions([export]):
             if only is None or live.session in only:
                 log.info("session ended", export=export.id, session=live.session, initiator=live.initiator)
                 self._engine.end_session(target, live)
@@ -147,12 +151,12 @@ class Serving:
         return self.sessions([export for export in exports if export is not None])
 
     def session_bytes(self, export: ExportRecord) -> dict[int, tuple[int, int]]:
-        return self._engine.session_bytes(self._bare_target(export))
+        return self._engine.session_bytes(self._target_without_luns(export))
 
-    def _live(self, exports: Sequence[ExportRecord]) -> list[LiveSession]:
-        return self._engine.sessions([self._bare_target(export) for export in exports])
+    def _live_sessions(self, exports: Sequence[ExportRecord]) -> list[LiveSession]:
+        return self._engine.sessions([self._target_without_luns(export) for export in exports])
 
-    def _volumes(self, export: ExportRecord) -> dict[str, VolumeRecord]:
+    def _volumes_of(self, export: ExportRecord) -> dict[str, VolumeRecord]:
         records = {id: self._ledger.volume(id) for id in export.volumes}
         return {id: record for id, record in records.items() if record is not None}
 
@@ -170,26 +174,26 @@ class Serving:
         found = {id: self._store.identity(address_of(volume, self._store)) for id, volume in volumes.items()}
         return {id: identity for id, identity in found.items() if identity is not None}
 
-    def _replaced(self, export: ExportRecord, identities: dict[str, str]) -> list[str]:
+    def _replaced_volumes(self, export: ExportRecord, identities: dict[str, str]) -> list[str]:
         """Volumes that are served from a file which does not have their name any more."""
         served = self._served_identities.get(export.id, {}) if export.id in self._served else {}
         return sorted(id for id, identity in identities.items() if served.get(id, identity) != identity)
 
-    def _target(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> TargetState:
+    def _target_state(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> TargetState:
         return TargetState(
             tid=export.tid,
             shard=export.shard,
             iqn=export.iqn,
-            luns=tuple(self._lun(lun, volumes[lun.volume]) for lun in export.luns),
+            luns=tuple(self._backing_lun(lun, volumes[lun.volume]) for lun in export.luns),
             initiators=tuple(export.access.initiators),
             networks=tuple(export.access.networks),
             chap=_credentials(export.chap),
         )
 
-    def _bare_target(self, export: ExportRecord) -> TargetState:
+    def _target_without_luns(self, export: ExportRecord) -> TargetState:
         return TargetState(export.tid, export.shard, export.iqn, luns=())
 
-    def _lun(self, lun: Lun, volume: VolumeRecord) -> BackingLun:
+    def _backing_lun(self, lun: Lun, volume: VolumeRecord) -> BackingLun:
         return BackingLun(
             lun=lun.lun,
             address=address_of(volume, self._store),
@@ -201,7 +205,7 @@ class Serving:
             product_id=naming.STAND_IN_PRODUCT_ID if volume.stand_in else naming.PRODUCT_ID,
         )
 
-    def _keep_condition(self, export_id: str, condition: Condition | None) -> None:
+    def _save_outcome(self, export_id: str, condition: Condition | None) -> None:
         with self._mutex:
             before = self._conditions.get(export_id)
             if condition is None:

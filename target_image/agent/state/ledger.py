@@ -37,9 +37,9 @@ class Ledger:
         self._path = path
         self._mutex = threading.RLock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock_file = _lock(path.with_suffix(".lock"))
+        self._lock_file = _take_lock(path.with_suffix(".lock"))
         try:
-            self._connection = _open(path)
+            self._connection = _open_database(path)
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -228,7 +228,7 @@ class Ledger:
                 )
 
 
-def _lock(path: Path) -> int:
+def _take_lock(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -245,7 +245,7 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
     _check_not_lost(path)
     path.touch(mode=0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)

@@ -42,7 +42,7 @@ def copy_data(source: int, target: int, progress: Callable[[int], None]) -> None
     Raises:
         SourceChanged: The source was written meanwhile.
     """
-    before = _settled(source)
+    before = _wait_until_settled(source)
     os.ftruncate(target, before.st_size)
     for start, end in _data_ranges(source, before.st_size):
         offset = start
@@ -73,7 +73,7 @@ def _copy_some(source: int, target: int, offset: int, count: int) -> int:
     return copied
 
 
-def _settled(file: int) -> os.stat_result:
+def _wait_until_settled(file: int) -> os.stat_result:
     """Its stat, once its time of change is past: the kernel's clock for it ticks only every few milliseconds."""
     while 0 <= time.time_ns() - os.fstat(file).st_mtime_ns < CLOCK_TICK_NS:
         time.sleep(CLOCK_TICK_NS / 1e9)

@@ -63,11 +63,11 @@ class SparseFileStore:
             _set_size(target, max(size_bytes, os.fstat(target).st_size), thin=thin)
 
     def copy_bytes(self, source: Address) -> int:
-        with _explained(f"look at {source}"):
+        with _errors_explained(f"look at {source}"):
             return 0 if self.clone == "reflink" else files.allocated_bytes(source.as_file())
 
     def grow(self, id: str, size_bytes: int, *, thin: bool) -> None:
-        with _explained(f"grow volume {id} to {size_bytes} bytes"):
+        with _errors_explained(f"grow volume {id} to {size_bytes} bytes"):
             file = os.open(self._path(id), os.O_RDWR | os.O_CLOEXEC)
             try:
                 if os.fstat(file).st_size < size_bytes:
@@ -77,7 +77,7 @@ class SparseFileStore:
                 os.close(file)
 
     def remove(self, id: str) -> None:
-        with _explained(f"delete volume {id}"):
+        with _errors_explained(f"delete volume {id}"):
             for path in (self._part(id), self._path(id), self._trash_path(id)):
                 path.unlink(missing_ok=True)
             sync(self._volumes)
@@ -96,7 +96,7 @@ class SparseFileStore:
         return 0 if found is None else found.st_blocks * 512
 
     def space(self) -> Space:
-        with _explained(f"look at the free space of {self._volumes}"):
+        with _errors_explained(f"look at the free space of {self._volumes}"):
             found = os.statvfs(self._volumes)
         return Space(
             total_bytes=found.f_blocks * found.f_frsize,
@@ -114,7 +114,7 @@ class SparseFileStore:
         if time.monotonic() - self._added_up_at_s > self._allocated_ttl_s:
             blocks = 0
             for folder in (self._volumes, self._trash):
-                with _explained(f"look at {folder}"), os.scandir(folder) as entries:
+                with _errors_explained(f"look at {folder}"), os.scandir(folder) as entries:
                     for entry in entries:
                         with suppress(FileNotFoundError):  # deleted, or finished under another name
                             blocks += entry.stat(follow_symlinks=False).st_blocks
@@ -144,7 +144,7 @@ class SparseFileStore:
     def _new_file(self, id: str) -> Iterator[int]:
         """A new file under a temporary name, which gets its own when everything in it is on the disk."""
         part = self._part(id)
-        with _explained(f"make volume {id}"):
+        with _errors_explained(f"make volume {id}"):
             file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             try:
                 yield file
@@ -158,14 +158,14 @@ class SparseFileStore:
             sync(self._volumes)
 
     def _move(self, source: Path, target: Path) -> None:
-        with _explained(f"move {source} to {target}"):
+        with _errors_explained(f"move {source} to {target}"):
             if source.exists():
                 source.rename(target)
                 sync(source.parent)
                 sync(target.parent)
 
     def _can_reflink(self) -> bool:
-        with _explained(f"try the file system of {self._volumes}"):
+        with _errors_explained(f"try the file system of {self._volumes}"):
             first, second = self._volumes / ".reflink-a", self._volumes / ".reflink-b"
             try:
                 first.write_bytes(b"\0" * 65536)
@@ -183,7 +183,7 @@ def _set_size(file: int, size_bytes: int, *, thin: bool) -> None:
 
 
 @contextmanager
-def _explained(attempt: str) -> Iterator[None]:
+def _errors_explained(attempt: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:

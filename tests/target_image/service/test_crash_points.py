@@ -119,9 +119,9 @@ def _served(agent: Agent, chap: dict[str, str], size_bytes: int) -> None:
     other = NEW if chap is OLD else OLD
     assert _can_log_in(agent, chap)
     assert not _can_log_in(agent, other)
-    export = agent.exports.get("disk").export
+    export = agent.exports.get("disk").answer
     assert (export.phase, export.condition) == (fields.Phase.READY, None)
-    assert agent.volumes.get("disk").volume.size_bytes == size_bytes
+    assert agent.volumes.get("disk").answer.size_bytes == size_bytes
     assert agent.store.address("disk").as_file().stat().st_size == size_bytes
 
 
@@ -130,7 +130,7 @@ def _files(agent: Agent) -> set[str]:
 
 
 def _check_made(agent: Agent) -> None:
-    assert agent.volumes.get("disk").volume.phase is fields.Phase.READY
+    assert agent.volumes.get("disk").answer.phase is fields.Phase.READY
     assert _files(agent) == {"disk.raw"}
 
 
@@ -205,7 +205,7 @@ def test_a_kill_while_a_copy_is_made(make_local_agent: MakeLocalAgent, monkeypat
         agent.volumes.ensure("copy", volume_spec(16, requests.VolumeSource(volume="origin")))
         eventually((agent.settings.data_dir / "volumes" / "copy.part").exists, "the copy has begun")
     agent = _restart(agent, make_local_agent)
-    eventually(lambda: agent.volumes.get("copy").volume.phase is fields.Phase.READY, "the copy is ready")
+    eventually(lambda: agent.volumes.get("copy").answer.phase is fields.Phase.READY, "the copy is ready")
     assert agent.store.address("copy").as_file().read_bytes() == agent.store.address("origin").as_file().read_bytes()
     assert _files(agent) == {"copy.raw", "origin.raw"}
 

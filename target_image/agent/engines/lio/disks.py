@@ -29,10 +29,10 @@ class Disks:
         """The storage object, made if it is not there; one that differs is replaced, and its LUNs go with it."""
         for storage in self._root.storage_objects:
             if storage.name == disk.name:
-                if self.shown(storage) == disk:
+                if self.read_disk(storage) == disk:
                     return storage  # another target serves the same volume
                 storage.delete()
-        with _device(backing) as device:
+        with _block_device(backing) as device:
             if device is None:
                 made = self._rtslib.FileIOStorageObject(
                     disk.name, str(backing.address.as_file()), backing.size_bytes, wwn=backing.serial, write_back=True
@@ -49,7 +49,7 @@ class Disks:
         Path(made.path, "wwn", "product_id").write_text(disk.product_id)
         return made
 
-    def shown(self, storage: Any) -> Disk:
+    def read_disk(self, storage: Any) -> Disk:
         return Disk(
             name=storage.name,
             size_bytes=storage.size if storage.plugin == "fileio" else 0,
@@ -68,7 +68,7 @@ class Disks:
 
 
 @contextlib.contextmanager
-def _device(lun: BackingLun) -> Iterator[str | None]:
+def _block_device(lun: BackingLun) -> Iterator[str | None]:
     """The block device for a LUN, None for a plain file.
 
     LIO's fileio knows no read-only, so a read-only file comes through a read-only loop device. Detaching it

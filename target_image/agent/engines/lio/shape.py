@@ -41,7 +41,7 @@ class Shape:
     def of(cls, target: TargetState) -> Shape:
         credentials = dict.fromkeys(target.initiators, target.chap)
         return cls(
-            disks={lun.lun: disk(target.iqn, lun) for lun in target.luns},
+            disks={lun.lun: disk_of(target.iqn, lun) for lun in target.luns},
             mapped={initiator: {lun.lun: lun.read_only for lun in target.luns} for initiator in target.initiators},
             credentials={**credentials, "": None if target.initiators else target.chap},
             authentication=target.chap is not None,
@@ -69,7 +69,7 @@ def check(target: TargetState) -> None:
         raise Invalid("LIO takes a CHAP name or password that begins with NULL for none: choose another")
 
 
-def disk(iqn: str, lun: BackingLun) -> Disk:
+def disk_of(iqn: str, lun: BackingLun) -> Disk:
     """The storage object that a LUN needs. Raises EngineFailed where the file is missing.
 
     Its name holds the file's own identity, so that a file that was replaced, or another container's file of the
@@ -88,11 +88,11 @@ def disk(iqn: str, lun: BackingLun) -> Disk:
         name=f"{PREFIX}{lun.serial}-{device}{'-ro' if lun.read_only else ''}",
         size_bytes=lun.size_bytes if by_file else 0,
         product_id=lun.product_id,
-        thin=lun.thin and not lun.read_only and (by_file or _discards(status.st_rdev)),
+        thin=lun.thin and not lun.read_only and (by_file or _can_discard(status.st_rdev)),
     )
 
 
-def _discards(device: int) -> bool:
+def _can_discard(device: int) -> bool:
     """Whether the block device can discard: LIO refuses UNMAP on one that cannot."""
     folder = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
     limits = [f for f in (folder / "queue", folder.parent / "queue") if f.is_dir()]  # a partition has its disk's

@@ -58,7 +58,7 @@ class Daemon:
         )
         self._log = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         self._log.start()
-        self._await_answer()
+        self._wait_for_answer()
         missing = set(self.portals) - show.portals(self.socket.send(_show(Mode.PORTAL)))
         if missing:
             # tgtd stays up without its portal and says nothing: only this read-back tells.
@@ -100,7 +100,7 @@ class Daemon:
             self.socket.send(_show(Mode.PORTAL))
         except EngineDown:
             return False
-        return self.alive() and all(_accepts(portal) for portal in self.portals)
+        return self.alive() and all(_accepts_connections(portal) for portal in self.portals)
 
     def stop(self) -> None:
         """Let no one in, end every session, then kill: tgtd ignores SIGTERM, and keeps nothing worth tidying up.
@@ -141,7 +141,7 @@ class Daemon:
                     )
             time.sleep(POLL_S)
 
-    def _await_answer(self) -> None:
+    def _wait_for_answer(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             if not self.alive():
@@ -183,7 +183,7 @@ class Daemon:
                 tell("tgtd", line=line.removeprefix("tgtd: "))
 
 
-def _accepts(portal: str) -> bool:
+def _accepts_connections(portal: str) -> bool:
     host, _, port = portal.rpartition(":")
     reachable = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
     try:

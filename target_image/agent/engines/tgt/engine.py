@@ -112,7 +112,7 @@ class TgtEngine:
 
     def apply(self, target: TargetState) -> None:
         self.check(target)
-        applied = self._shard(target)
+        applied = self._applied_of(target)
         known = applied.pop(target.tid, None)
         if known == target:
             applied[target.tid] = target
@@ -120,12 +120,12 @@ class TgtEngine:
         if known is not None:
             self._send_all(target, plan.change(plan.Observed.of(known), target))
         else:
-            self._create(target)
+            self._create_or_adopt(target)
         self._read_back(target)
         applied[target.tid] = target
 
     def remove(self, target: TargetState) -> None:
-        self._shard(target).pop(target.tid, None)
+        self._applied_of(target).pop(target.tid, None)
         gone = frozenset({Code.NO_TARGET})
         deadline = time.monotonic() + END_SESSIONS_TIMEOUT_S
         self._send(target, Request(Mode.TARGET, Op.UPDATE, target.tid, text="state=offline", tolerated=gone))
@@ -156,10 +156,10 @@ class TgtEngine:
         for shard in {target.shard for target in targets}:
             shown = self._show_all(shard)
             differing += [
-                target for target in targets if target.shard == shard and not _is(shown.get(target.tid), target)
+                target for target in targets if target.shard == shard and not _matches(shown.get(target.tid), target)
             ]
         for target in differing:
-            self._shard(target).pop(target.tid, None)
+            self._applied_of(target).pop(target.tid, None)
         return differing
 
     def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
@@ -168,7 +168,7 @@ class TgtEngine:
             shards = {target.shard for target in wanted.values()}
             busy = {tid for shard in shards for tid, shown in self._show_all(shard).items() if shown.busy}
             wanted = {tid: target for tid, target in wanted.items() if tid in busy}
-        return [session for target in wanted.values() for session in self._live(target)]
+        return [session for target in wanted.values() for session in self._live_sessions(target)]
 
     def end_session(self, target: TargetState, session: LiveSession) -> None:
         gone = frozenset({Code.NO_TARGET, Code.NO_SESSION, Code.NO_CONNECTION})
@@ -182,17 +182,17 @@ class TgtEngine:
         """Bytes read and written by LUN, of the sessions that live now."""
         return show.session_bytes(self._send(target, Request(Mode.TARGET, Op.STATS, target.tid)))
 
-    def _live(self, target: TargetState) -> list[LiveSession]:
+    def _live_sessions(self, target: TargetState) -> list[LiveSession]:
         gone = frozenset({Code.NO_TARGET})
         stats = Request(Mode.TARGET, Op.STATS, target.tid, tolerated=gone)
         shown = show.connections(self._send(target, Request(Mode.CONNECTION, Op.SHOW, target.tid, tolerated=gone)))
-        live = _sessions(target.iqn, shown)
+        live = _by_session(target.iqn, shown)
         if len(live) > 1 and not show.sessions_of(self._send(target, stats)) >= {each.session for each in live}:
             # One of them made the others up, or has just gone: then the next look is clear again.
             return [replace(each, initiator=show.NAMELESS, addresses=()) for each in live]
         return live
 
-    def _shard(self, target: TargetState) -> dict[int, TargetState]:
+    def _applied_of(self, target: TargetState) -> dict[int, TargetState]:
         """What is known to be applied in the target's shard. Raises EngineFailed where there is no such shard."""
         if target.shard >= len(self._daemons):
             raise EngineFailed(
@@ -202,7 +202,7 @@ class TgtEngine:
         return self._applied[target.shard]
 
     def _send(self, target: TargetState, request: Request) -> str:
-        self._shard(target)
+        self._applied_of(target)
         send = self._daemons[target.shard].socket.send
         try:
             return send(request)
@@ -212,13 +212,13 @@ class TgtEngine:
             send(request.replaces)
             return send(request)
 
-    def _create(self, target: TargetState) -> None:
+    def _create_or_adopt(self, target: TargetState) -> None:
         """Make it; where tgtd has it already, since an attempt broke off, change that. Asking first costs more."""
         first, *rest = plan.create(target)
         try:
             self._send(target, first)
         except TgtRefused as refused:
-            observed = self._observe(target) if refused.tgt_code == Code.TARGET_EXISTS else None
+            observed = self._read_state(target) if refused.tgt_code == Code.TARGET_EXISTS else None
             if observed is None:  # another tid has its IQN
                 raise EngineFailed(f"target {target.iqn} could not be set up: {refused.detail}") from refused
             rest = list(plan.change(observed, target))
@@ -247,7 +247,7 @@ class TgtEngine:
         gone = frozenset({Code.NO_TARGET})
         return self._send(target, Request(Mode.TARGET, Op.SHOW, target.tid, tolerated=gone)) != ""
 
-    def _observe(self, target: TargetState) -> plan.Observed | None:
+    def _read_state(self, target: TargetState) -> plan.Observed | None:
         if not self._exists(target):
             return None
         shown = self._show_all(target.shard).get(target.tid)
@@ -264,7 +264,7 @@ class TgtEngine:
             self._send(target, Request(Mode.DEVICE, Op.STATS, target.tid, lun=lun.lun))
 
 
-def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
+def _matches(shown: show.ShownTarget | None, target: TargetState) -> bool:
     """Whether what tgtd shows is the target. Where that is not clear, it is not said to differ."""
     if shown is not None and not shown.clear:
         log.warning("what tgtd shows of a target is garbled", iqn=target.iqn)
@@ -281,7 +281,7 @@ def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
     return luns_match and observed.acls == plan.acls(target) and observed.accounts == plan.accounts(target.chap)
 
 
-def _sessions(iqn: str, connections: Sequence[show.ShownConnection]) -> list[LiveSession]:
+def _by_session(iqn: str, connections: Sequence[show.ShownConnection]) -> list[LiveSession]:
     by_session: dict[int, list[show.ShownConnection]] = {}
     for connection in connections:
         by_session.setdefault(connection.session, []).append(connection)
