@@ -10,6 +10,7 @@ the row and the field, and never repeats the value, which may be a password.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ from pydantic.dataclasses import dataclass
 from target_image.agent.errors import LedgerError
 
 T = TypeVar("T")
+UNKNOWN = "this agent does not know it"
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -89,7 +91,7 @@ class ImageSpec(Value):
     licence: str = ""
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclasses.dataclass(frozen=True)
 class Lun:
     """One LUN of an export."""
 
@@ -98,7 +100,7 @@ class Lun:
     read_only: bool = False
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclasses.dataclass(frozen=True)
 class Credentials:
     """CHAP; the mutual pair is None for one-way. repr never shows a password."""
 
@@ -229,14 +231,16 @@ def image_from_row(row: sqlite3.Row) -> tuple[str, ImageSpec]:
     _decode("images", name, content, ("spec",))
     spec = content.pop("spec")
     if content:
-        raise _unreadable("images", name, ", ".join(sorted(content)), "this agent does not know it")
+        raise _unreadable("images", name, ", ".join(sorted(content)), UNKNOWN)
     return name, _validate(_IMAGE, "images", name, spec)
 
 
 def _lun(row: sqlite3.Row) -> Lun:
-    content = dict(row)
-    export = content.pop("export")
-    return _validate(_LUN, "luns", f"{export}/{row['lun']}", content)
+    """SQLite holds the types of these columns (STRICT), and there are as many of these rows as of exports."""
+    unknown = set(row.keys()) - _LUN_COLUMNS
+    if unknown:
+        raise _unreadable("luns", f"{row['export']}/{row['lun']}", ", ".join(sorted(unknown)), UNKNOWN)
+    return Lun(row["lun"], row["volume"], bool(row["read_only"]))
 
 
 def _decode(table: str, id: str, content: dict[str, Any], columns: Iterable[str]) -> None:
@@ -256,7 +260,7 @@ def _validate(adapter: TypeAdapter[T], table: str, id: str, content: Mapping[str
         [first, *_] = error.errors(include_input=False, include_url=False)
         where = ".".join(str(part) for part in first["loc"])
         unknown = first["type"] in ("extra_forbidden", "unexpected_keyword_argument")
-        why = "this agent does not know it" if unknown else first["msg"]
+        why = UNKNOWN if unknown else first["msg"]
         # Not chained: pydantic's error repeats the values, and a password may be one of them.
         raise _unreadable(table, id, where, why) from None
 
@@ -270,5 +274,5 @@ def _unreadable(table: str, id: str, where: str, why: str) -> LedgerError:
 
 _VOLUME = TypeAdapter(VolumeRecord)
 _EXPORT = TypeAdapter(ExportRecord)
-_LUN = TypeAdapter(Lun)
+_LUN_COLUMNS = {"export", "lun", "volume", "read_only"}
 _IMAGE = TypeAdapter(ImageSpec)
