@@ -58,12 +58,17 @@ class OutcomeUnknown(TargetError):
 
 
 class TargetClient:
-    """One target's API.
+    """One target's API. Thread-safe. Every method raises a TargetError and nothing else.
 
-    `token_file` is read for every request, so a rotated token needs no restart. `timeout_s` bounds the
-    connection and each wait for bytes. Up to `pool_size` connections are kept for the next calls; give as many
-    as threads use one client at the same time. Proxies of the environment are not asked: they must never see the
-    token. Every method raises a TargetError and nothing else.
+    Proxies of the environment are not asked: they must never see the token.
+
+    Args:
+        base_url: Where the target's API is, without /v1.
+        token: The bearer token.
+        token_file: The file of the bearer token. Read for every request, so that a rotated token needs no restart.
+        ca_file: PEM certificates that the target's certificate is checked against; the system's otherwise.
+        timeout_s: Bounds the connection and each wait for bytes.
+        pool_size: Connections that are kept for the next calls; as many as threads use one client at the same time.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class TargetClient:
         )
 
     def close(self) -> None:
+        """Close the connections that were kept."""
         self._pool.clear()
 
     def __enter__(self) -> Self:
@@ -98,7 +104,7 @@ class TargetClient:
         self.close()
 
     def ensure_volume(self, id: str, spec: requests.VolumeSpec) -> responses.Volume:
-        """Make the volume, or find it made. Its `phase` says whether it is ready yet; poll with get_volume."""
+        """Make the volume, or find it as asked for. Its `phase` says whether it is ready; poll with get_volume."""
         return self._call("PUT", f"/v1/volumes/{quote(id)}", responses.Volume, body=spec)
 
     def grow_volume(self, id: str, size_bytes: int) -> responses.Volume:
@@ -117,10 +123,11 @@ class TargetClient:
         return self._get_or_none(f"/v1/volumes/{quote(id)}", responses.Volume)
 
     def list_volumes(self) -> list[responses.Volume]:
+        """Every volume."""
         return self._call("GET", "/v1/volumes", responses.VolumeList).items
 
     def delete_volume(self, id: str) -> None:
-        """Delete the volume and its data. Not there is success; 409 `volume-exported` while exported."""
+        """Delete the volume and its data. Succeeds if it does not exist; 409 `volume-exported` while exported."""
         self._send("DELETE", f"/v1/volumes/{quote(id)}")
 
     def trash_volume(self, id: str) -> responses.Volume:
@@ -132,7 +139,7 @@ class TargetClient:
         return self._call("DELETE", f"/v1/volumes/{quote(id)}/trash", responses.Volume)
 
     def ensure_export(self, id: str, spec: requests.ExportSpec) -> responses.Export:
-        """Make the export, or find it made. 428 `precondition-required` where it exists with other access or CHAP."""
+        """Make the export, or find it as asked for. 428 `precondition-required` if its LUNs, access or CHAP differ."""
         return self._call("PUT", f"/v1/exports/{quote(id)}", responses.Export, body=spec)
 
     def change_export(self, id: str, spec: requests.ExportSpec, *, force: bool = False) -> responses.Export:
@@ -151,14 +158,15 @@ class TargetClient:
         return self._get_or_none(f"/v1/exports/{quote(id)}", responses.Export)
 
     def list_exports(self) -> list[responses.Export]:
+        """Every export."""
         return self._call("GET", "/v1/exports", responses.ExportList).items
 
     def delete_export(self, id: str, *, force: bool = False) -> None:
-        """Stop serving. Not there is success; 409 `in-use` with the sessions, which `force` ends first."""
+        """Stop serving. Succeeds if it does not exist; 409 `in-use` with the sessions, which `force` ends first."""
         self._send("DELETE", f"/v1/exports/{quote(id)}{_force_query(force)}")
 
     def put_image(self, name: str, spec: requests.ImageSpec) -> responses.Image:
-        """Register an image and begin to fetch it; its `phase` and `bytes_done` tell the progress."""
+        """Register an image and start to fetch it; its `phase` and `bytes_done` say how far it is."""
         return self._call("PUT", f"/v1/images/{quote(name)}", responses.Image, body=spec)
 
     def get_image(self, name: str) -> responses.Image | None:
@@ -166,9 +174,11 @@ class TargetClient:
         return self._get_or_none(f"/v1/images/{quote(name)}", responses.Image)
 
     def list_images(self) -> list[responses.Image]:
+        """Every image: the catalogue's and those that were put here."""
         return self._call("GET", "/v1/images", responses.ImageList).items
 
     def delete_image(self, name: str) -> None:
+        """Forget the image and its file. Succeeds if it does not exist."""
         self._send("DELETE", f"/v1/images/{quote(name)}")
 
     def sessions(self) -> list[responses.Session]:
@@ -176,13 +186,15 @@ class TargetClient:
         return self._call("GET", "/v1/sessions", responses.SessionList).items
 
     def end_session(self, export: str, session: int) -> None:
-        """End one session; gone already is success. An initiator that may log in will come back."""
+        """End one session; succeeds if it has ended. An initiator that may log in will come back."""
         self._send("DELETE", f"/v1/sessions/{quote(export)}/{session}")
 
     def capabilities(self) -> responses.Capabilities:
+        """What this target can do."""
         return self._call("GET", "/v1/capabilities", responses.Capabilities)
 
     def capacity(self) -> responses.Capacity:
+        """The space of this target."""
         return self._call("GET", "/v1/capacity", responses.Capacity)
 
     def _get_or_none(self, path: str, model: type[T]) -> T | None:

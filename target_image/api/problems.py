@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from target_image.api.responses import Session
 
-TYPE_PREFIX = "https://lundock.io/problems/"
-
 
 class Code(StrEnum):
     """Every `code` that a problem or a condition of this version has. A newer agent may answer others."""

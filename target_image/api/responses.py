@@ -113,7 +113,7 @@ class Volume(Answer):
 
 
 class ChapState(Answer):
-    """What is told of CHAP: never a password."""
+    """What an answer says of CHAP: never a password."""
 
     username: str
     mutual_username: str | None = None

@@ -97,14 +97,14 @@ class Serving:
             self._served.difference_update(export.id for export in exports)
 
     def needs_serving(self, export: ExportRecord) -> bool:
-        """Whether a backing file has gone bad, has been mended, or is another one, since it was served."""
+        """Whether a backing file has gone bad, is usable again, or is another one, since it was served."""
         volumes = self._volumes_of(export)
         if self._find_fault(export, volumes) != self._conditions.get(export.id):
             return True
         return bool(self._replaced_volumes(export, self._identities(volumes)))
 
     def audit(self, exports: Sequence[ExportRecord]) -> list[ExportRecord]:
-        """Those that the engine does not serve as it was told."""
+        """Those that the engine does not serve as they were applied."""
         online = {export.tid: export for export in exports if self.phase(export) is fields.Phase.READY}
         targets = [self._target_state(export, self._volumes_of(export)) for export in online.values()]
         return [online[target.tid] for target in self._engine.audit(targets)]

@@ -35,7 +35,7 @@ AUDIT_EVERY = 6
 
 
 class Supervisor:
-    """Starts the engine, replays the ledger into it, and mends what goes wrong later."""
+    """Starts the engine, replays the ledger into it, and repairs what goes wrong later."""
 
     def __init__(
         self,
@@ -120,9 +120,9 @@ class Supervisor:
         log.info("serving", exports=len(exports), seconds=round(time.monotonic() - began, 3))
 
     def _watch_once(self, *, audit: bool) -> None:
-        """One round of the watch. A failure of one round is told and tried again in the next."""
+        """One round of the watch. A failure of one round is logged and tried again in the next."""
         try:
-            self._engine.end_hung()
+            self._engine.kill_hung()
             self._restart_dead_shards()
             self._serve_again(self._ids_that_need_work())
             if audit:

@@ -1,4 +1,4 @@
-"""The desired state: what the target shall serve, durable before anything is changed.
+"""The desired state: what the target must serve, durable before anything is changed.
 
 SQLite in WAL mode with synchronous=FULL: a committed row survives kill -9 of the agent and of the machine.
 One agent at a time: an flock(2) on `ledger.lock` is held as long as the ledger is open. Passwords are in
@@ -70,9 +70,11 @@ class Ledger:
                 raise
 
     def volumes(self) -> list[VolumeRecord]:
+        """Every volume, by id."""
         return [VolumeRecord.from_row(row) for row in self._query("SELECT * FROM volumes ORDER BY id")]
 
     def volume(self, id: str) -> VolumeRecord | None:
+        """The volume, or None."""
         found = self._query("SELECT * FROM volumes WHERE id = ?", id)
         return VolumeRecord.from_row(found[0]) if found else None
 
@@ -89,16 +91,20 @@ class Ledger:
         return [row[0] for row in copies]
 
     def add_volume(self, record: VolumeRecord) -> None:
+        """Write a new volume. Raises NoSpace."""
         self._insert("volumes", record.to_row())
 
     def save_volume(self, record: VolumeRecord) -> None:
+        """Write a volume that exists. Raises NoSpace."""
         self._update("volumes", record.to_row())
 
     def forget_volume(self, id: str) -> None:
+        """Delete its row. Succeeds if there is none."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM volumes WHERE id = ?", (id,))
 
     def exports(self) -> list[ExportRecord]:
+        """Every export with its LUNs, by id."""
         luns: dict[str, list[sqlite3.Row]] = {}
         with self._mutex:
             for row in self._query("SELECT * FROM luns ORDER BY export, lun"):
@@ -110,6 +116,7 @@ class Ledger:
         return [row["id"] for row in self._query("SELECT id FROM exports ORDER BY id")]
 
     def export(self, id: str) -> ExportRecord | None:
+        """The export with its LUNs, or None."""
         with self._mutex:
             found = self._query("SELECT * FROM exports WHERE id = ?", id)
             if not found:
@@ -122,12 +129,14 @@ class Ledger:
         return [row[0] for row in self._query("SELECT DISTINCT export FROM luns WHERE volume = ? ORDER BY 1", volume)]
 
     def exports_by_volume(self) -> dict[str, list[str]]:
+        """Ids of the exports that serve each volume; volumes that none serves are left out."""
         exports: dict[str, list[str]] = {}
         for row in self._query("SELECT DISTINCT volume, export FROM luns ORDER BY 1, 2"):
             exports.setdefault(row[0], []).append(row[1])
         return exports
 
     def emptiest_shard(self, shards: int) -> int:
+        """The first of so many shards that has the fewest exports."""
         counts = {row[0]: row[1] for row in self._query("SELECT shard, COUNT(*) FROM exports GROUP BY shard")}
         return min(range(shards), key=lambda shard: counts.get(shard, 0))
 
@@ -142,12 +151,14 @@ class Ledger:
         return record
 
     def save_export(self, record: ExportRecord) -> None:
+        """Write an export that exists. Raises NameTaken, NoSpace."""
         with self.transaction() as connection:
             self._check_names(connection, record)
             self._update("exports", record.to_row(), connection)
             self._write_luns(connection, record)
 
     def forget_export(self, id: str) -> None:
+        """Delete its row and those of its LUNs. Succeeds if there is none."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM exports WHERE id = ?", (id,))
 
@@ -159,10 +170,12 @@ class Ledger:
             )
 
     def image(self, name: str) -> rows.ImageSpec | None:
+        """What was put under this name, or None."""
         found = self._query("SELECT * FROM images WHERE name = ?", name)
         return rows.image_from_row(found[0])[1] if found else None
 
     def images(self) -> dict[str, rows.ImageSpec]:
+        """What was put under /v1/images, by name."""
         return dict(map(rows.image_from_row, self._query("SELECT * FROM images ORDER BY name")))
 
     def delete_image(self, name: str) -> None:
@@ -296,4 +309,5 @@ def _choose_first_tid(connection: sqlite3.Connection) -> None:
 
 
 def now() -> datetime:
+    """The time as rows have it."""
     return datetime.now(UTC)

@@ -78,10 +78,10 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
 
 def _statements(script: str) -> list[str]:
     """The script's statements: executescript() would end the transaction that they belong to."""
-    statements, begun = [], ""
+    statements, statement = [], ""
     for part in script.split(";"):
-        begun += f"{part};"
-        if sqlite3.complete_statement(begun) and begun.strip(" ;\n"):
-            statements.append(begun)
-            begun = ""
+        statement += f"{part};"
+        if sqlite3.complete_statement(statement) and statement.strip(" ;\n"):
+            statements.append(statement)
+            statement = ""
     return statements

@@ -1,7 +1,7 @@
 """The LIO engine: targets of the host's own kernel, made in configfs with rtslib-fb.
 
 The kernel keeps its configuration when the agent dies: sessions go on, and the next agent adopts what it finds by
-comparing it with what it is told. Ours are the targets with our alias and the storage objects with our prefix;
+comparing it with what it has to serve. Ours are the targets with our alias and the storage objects with our prefix;
 anything else in LIO belongs to someone else. rtslib keeps a cache in memory, so one process manages one host: an
 flock on configfs itself holds that across containers.
 """
@@ -89,7 +89,7 @@ class LioEngine:
             self._disks.sweep()
         self._unlock_host()
 
-    def end_hung(self) -> None:
+    def kill_hung(self) -> None:
         """Nothing to do: the kernel cannot be killed alone."""
 
     def dead_shards(self) -> set[int]:
@@ -179,7 +179,7 @@ class LioEngine:
         return self._rtslib.TPG(target, 1)
 
     def _ensure_target(self, iqn: str) -> Any:
-        """Our target of this name, made if need be. What was begun and has nothing in it yet is ours as well."""
+        """Our target of this name, made if it does not exist. One that has nothing in it yet is ours as well."""
         target = self._rtslib.Target(self._fabric, iqn)
         tpg = self._tpg(target)
         if tpg.get_parameter("TargetAlias") != ALIAS:
@@ -208,11 +208,11 @@ class LioEngine:
                 ) from error
 
     def _apply_shape(self, tpg: Any, wanted: Shape, target: TargetState) -> None:
-        """From what is there to what shall be. Access is narrowed before, and widened after all the rest."""
+        """Change what exists into what is wanted. Access is narrowed before, and widened after all the rest."""
         is_now = self._read_shape(tpg)
         if not wanted.open:
             tpg.set_attribute("generate_node_acls", 0)
-            tpg.set_attribute("demo_mode_discovery", 0)  # discovery tells the target only to those it lets in
+            tpg.set_attribute("demo_mode_discovery", 0)  # discovery shows the target only to those it lets in
         _write_credentials(tpg, wanted.credentials[""])
         if wanted.authentication:
             tpg.set_attribute("authentication", 1)

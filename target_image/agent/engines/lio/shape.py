@@ -27,7 +27,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Shape:
-    """One target as LIO shows it, and as it shall be."""
+    """One target as LIO shows it, and as it must be."""
 
     disks: dict[int, Disk]
     mapped: dict[str, dict[int, bool]]

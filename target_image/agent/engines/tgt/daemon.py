@@ -61,7 +61,7 @@ class Daemon:
         self._wait_for_answer()
         missing = set(self.portals) - show.portals(self.socket.send(_show(Mode.PORTAL)))
         if missing:
-            # tgtd stays up without its portal and says nothing: only this read-back tells.
+            # tgtd stays up without its portal and says nothing: only this read-back shows it.
             self.kill()
             raise EngineFailed(
                 f"tgtd could not listen on {', '.join(sorted(missing))}: is the port in use? "
@@ -76,10 +76,10 @@ class Daemon:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def end_hung(self, after_s: float) -> None:
+    def kill_hung(self, after_s: float) -> None:
         """Kill a tgtd that has not answered for so long, at two calls of this or more: its event loop serves nobody.
 
-        One missed answer alone tells little: the whole container may have been stopped meanwhile (`docker pause`).
+        One missed answer alone means little: the whole container may have been stopped meanwhile (`docker pause`).
         """
         try:
             self._pulse.send(_show(Mode.SYSTEM))
@@ -134,8 +134,8 @@ class Daemon:
             if not busy:
                 return
             for tid in busy:
-                told = self.socket.send(Request(Mode.CONNECTION, Op.SHOW, tid, tolerated=gone))
-                for link in show.connections(told):
+                answer = self.socket.send(Request(Mode.CONNECTION, Op.SHOW, tid, tolerated=gone))
+                for link in show.connections(answer):
                     self.socket.send(
                         Request(Mode.CONNECTION, Op.DELETE, tid, sid=link.session, cid=link.connection, tolerated=gone)
                     )
@@ -175,12 +175,12 @@ class Daemon:
 
     def _read_log(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None  # noqa: S101 - spawn() made the pipe
-        told = log.bind(shard=self.shard)  # once: a replay brings thousands of lines
+        shard_log = log.bind(shard=self.shard)  # once: a replay brings thousands of lines
         with process.stderr as lines:
             for raw in lines:
                 line = raw.decode(errors="replace").strip()
-                tell = told.debug if _NOISE.search(line) else told.info
-                tell("tgtd", line=line.removeprefix("tgtd: "))
+                write = shard_log.debug if _NOISE.search(line) else shard_log.info
+                write("tgtd", line=line.removeprefix("tgtd: "))
 
 
 def _accepts_connections(portal: str) -> bool:

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 END_SESSIONS_TIMEOUT_S = 5.0
 UNSPECIFIED = IPv4Address(0)
 SHOW_ALL_ABOVE = 16
-"""From this many targets on, one `show` of everything tells cheaply which of them have sessions at all."""
+"""From this many targets on, one `show` of everything is the cheapest way to see which of them have sessions at all."""
 
 
 class TgtEngine:
@@ -74,9 +74,9 @@ class TgtEngine:
             list(pool.map(Daemon.stop, self._daemons))
         self._applied = [{} for _ in self._daemons]
 
-    def end_hung(self) -> None:
+    def kill_hung(self) -> None:
         for daemon in self._daemons:
-            daemon.end_hung(self._hung_after_s)
+            daemon.kill_hung(self._hung_after_s)
 
     def dead_shards(self) -> set[int]:
         return {daemon.shard for daemon in self._daemons if not daemon.alive()}
@@ -149,7 +149,7 @@ class TgtEngine:
     def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
         """The targets that are not what was applied, after reading all of them back. They are forgotten.
 
-        Initiators without a proper name are shown out: their names would be read as tgtd's own words.
+        Initiators without a proper name are logged out: their names would be read as tgtd's own words.
         """
         self._end_nameless(targets)
         differing = []

@@ -45,7 +45,7 @@ class ShownTarget:
     """Incoming names as they are, outgoing ones with ` (outgoing)`, as tgtd prints them."""
     acls: frozenset[str] = frozenset()
     busy: bool = False
-    """Whether it may have sessions; `show conn` tells which."""
+    """Whether it may have sessions; `show conn` says which."""
     clear: bool = True
     """Whether the text is of the form that tgtd prints. If not, only `busy` means anything."""
 
