@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cluster.errors import CommandFailed, NotReady
 from cluster.machine import shell
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 
 NAME = "lundock-demo"
 IQN = "iqn.2017-01.io.kubevirt:sn.42"

@@ -16,7 +16,8 @@ from cluster.components.containers import Containers
 from cluster.components.control_plane import ControlPlane
 from cluster.errors import NotReady, Privilege
 from cluster.machine import dns, network, shell
-from cluster.machine.processes import Processes, wait_for
+from cluster.machine.processes import Processes
+from cluster.machine.waiting import wait_for
 from cluster.places import Places, cache_home, exclusive, write
 
 COMPONENTS = (

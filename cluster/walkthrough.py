@@ -23,7 +23,7 @@ from cluster.demo_target import DemoTarget
 from cluster.errors import ClusterError, NotReady
 from cluster.external import NamedCluster, NamedClusterError
 from cluster.machine import daemons, shell
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 from cluster.places import REPOSITORY
 from cluster.terminal import follow, heading, indented, say
 

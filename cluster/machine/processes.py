@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import NotReady
 from cluster.machine import shell
+from cluster.machine.waiting import wait_for
 
 OWNER = "LUNDOCK_CLUSTER"
 COMPONENT = "LUNDOCK_CLUSTER_COMPONENT"
-POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,17 @@ class Processes:
         Raises:
             NotReady: with the end of its log, when it ended or the time is over.
         """
-        deadline = time.monotonic() + timeout_s
-        while not ready():
-            if self.pid(component) is None:
-                raise NotReady(f"{component} ended while it was starting.{self._tail(component)}")
-            if time.monotonic() > deadline:
-                raise NotReady(f"{component} is not ready after {timeout_s:.0f} s.{self._tail(component)}")
-            time.sleep(POLL_S)
+
+        def state() -> str:
+            if ready():
+                return "ready"
+            return "ended" if self.pid(component) is None else "starting"
+
+        seen = wait_for(state, timeout_s, enough=lambda state: state != "starting")
+        if seen == "ended":
+            raise NotReady(f"{component} ended while it was starting.{self._tail(component)}")
+        if seen == "starting":
+            raise NotReady(f"{component} is not ready after {timeout_s:.0f} s.{self._tail(component)}")
 
     def _tail(self, component: str, lines: int = 12) -> str:
         log = self.log(component)
@@ -127,16 +130,6 @@ def end(pids: list[int], patience_s: float) -> None:
             return
     _signal(pids, signal.SIGKILL)
     wait_for(lambda: not any(map(is_alive, pids)), timeout_s=10)
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Poll a condition. Returns whether it came true in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
 
 
 def is_alive(pid: int) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from cluster.components import images
 from cluster.embedded import Cluster
 from cluster.machine import network
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 
