@@ -11,7 +11,8 @@ from typing import Any
 
 import requests
 
-from cluster.components.control_plane import ADMINISTRATORS, ControlPlane
+from cluster.components.arguments import ADMINISTRATORS
+from cluster.components.control_plane import ControlPlane
 from cluster.machine.waiting import wait_for
 
 Json = dict[str, Any]
