@@ -1,7 +1,7 @@
 """What keeps the engine at what the ledger says: the replay at start, and a watch afterwards.
 
 One thread does all of it, from the engine's first process to its last: tgtd dies with the thread that
-started it (shell.spawn), and that is what an agent that was killed needs.
+started it (process.spawn), and that is what an agent that was killed needs.
 """
 
 from __future__ import annotations

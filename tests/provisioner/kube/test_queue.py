@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provisioner.kube import limits
-from provisioner.kube.queue import Backoff, WorkQueue
+from lundock_common import limits
+from lundock_common.retry import Backoff
+from provisioner.kube.queue import WorkQueue
 
 
 def queue() -> WorkQueue[str]:
