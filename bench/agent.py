@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from pydantic import SecretStr
 
 from bench.processes import family, started
@@ -70,11 +71,11 @@ class Agent:
         """Of an export that fill() has made."""
         return f"iscsi://{name}%{PASSWORD}@{self._portals[name]}/iqn.2026-11.io.lundock:{name}/1"
 
-    def daemons(self, name: str = "") -> list[int]:
-        """The pids of its tgtd processes, or of the one that serves this export."""
-        portal = self._portals[name] if name else ""
+    def daemons(self, name: str = "") -> list[psutil.Process]:
+        """Its tgtd processes, or the one that serves this export."""
+        portal = f"portal={self._portals[name] if name else ''}"
         children = family(self.process.pid)[1:]
-        return [pid for pid in children if f"portal={portal}" in Path(f"/proc/{pid}/cmdline").read_text()]
+        return [child for child in children if any(portal in word for word in child.cmdline())]
 
     def serves(self, name: str) -> bool:
         """Whether a login to the export succeeds and its disk answers."""

@@ -151,7 +151,7 @@ def flushes(report: Report, image: str) -> None:
     """How many fdatasync(2) of the container's tgtd a number of flushes by QEMU's block layer become."""
     with servers.named_container(image=image) as (name, [url]), servers.scratch() as folder:
         first = int(servers.run("docker", "inspect", "--format", "{{.State.Pid}}", name))
-        [tgtd] = [pid for pid in family(first) if Path(f"/proc/{pid}/comm").read_text().strip() == "tgtd"]
+        [tgtd] = [member.pid for member in family(first) if member.name() == "tgtd"]
         trace = folder / "trace"
         argv = ["strace", "-f", "-qq", "-e", "trace=fdatasync", "-o", str(trace), "-p", str(tgtd)]
         with subprocess.Popen(argv) as strace:

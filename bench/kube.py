@@ -11,7 +11,9 @@ from typing import Any
 
 import requests
 
-from cluster.components.control_plane import ADMINISTRATORS, ControlPlane
+from cluster.components.arguments import ADMINISTRATORS
+from cluster.components.control_plane import ControlPlane
+from cluster.machine.waiting import wait_for
 
 Json = dict[str, Any]
 CLAIMS = "/api/v1/namespaces/default/persistentvolumeclaims"
@@ -73,12 +75,13 @@ class Watch:
         threading.Thread(target=self._run, daemon=True).start()
 
     def wait(self, count: int, timeout_s: float) -> None:
-        """Raises TimeoutError when fewer were seen in that time."""
-        deadline = time.monotonic() + timeout_s
-        while len(self.seen) < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{len(self.seen)} of {count} objects of {self._path} after {timeout_s:.0f} s")
-            time.sleep(0.02)
+        """Wait until this many objects have been seen.
+
+        Raises:
+            TimeoutError: fewer were seen in that time.
+        """
+        if not wait_for(lambda: len(self.seen) >= count, timeout_s, pause_s=0.02):
+            raise TimeoutError(f"{len(self.seen)} of {count} objects of {self._path} after {timeout_s:.0f} s")
 
     def close(self) -> None:
         self._ended.set()

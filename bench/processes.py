@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 
 @contextmanager
 def started(name: str, argv: Sequence[str | Path], logs: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
@@ -26,31 +28,28 @@ def started(name: str, argv: Sequence[str | Path], logs: Path, **environment: st
             process.wait()
 
 
-def family(pid: int) -> list[int]:
-    """A process, its children, and theirs: each thread has those that it started."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/children")
-    children = " ".join(task.read_text(encoding="utf-8") for task in tasks).split()
-    return [pid, *(member for child in children for member in family(int(child)))]
+def family(pid: int) -> list[psutil.Process]:
+    """A process, its children, and theirs."""
+    first = psutil.Process(pid)
+    return [first, *first.children(recursive=True)]
 
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of a family."""
-    ticks = 0
-    for member in family(pid):
-        fields = Path(f"/proc/{member}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    times = [member.cpu_times() for member in family(pid)]
+    return sum(time.user + time.system for time in times)
 
 
 def peak_mib(pid: int) -> float:
     """The sum of a family's peaks of resident memory."""
-    return sum(_status(member, "VmHWM") for member in family(pid)) / 1024
+    return sum(_peak_kib(member.pid) for member in family(pid)) / 1024
 
 
 def threads(pid: int) -> int:
-    return sum(_status(member, "Threads") for member in family(pid))
+    return sum(member.num_threads() for member in family(pid))
 
 
-def _status(pid: int, field: str) -> int:
+def _peak_kib(pid: int) -> int:
+    """VmHWM of proc(5), which psutil does not have."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    return int(next(line.split()[1] for line in lines if line.startswith(field)))
+    return int(next(line.split()[1] for line in lines if line.startswith("VmHWM")))

@@ -22,6 +22,7 @@ from bench import provisioners
 from bench.kube import CLAIMS, VOLUMES, Api, Json, Watch
 from bench.provisioners import Provisioner
 from bench.report import Report
+from bench.servers import wait_until
 from cluster.components.control_plane import ControlPlane
 
 Start = Callable[[ControlPlane], AbstractContextManager[Provisioner]]
@@ -77,7 +78,8 @@ def _bound(claim: Json) -> str | None:
 def burst(api: Api, contender: Provisioner, count: int, prefix: str = "claim") -> Burst:
     """Make this many claims at once, wait until all are Bound, delete them and wait until nothing is left.
 
-    Raises TimeoutError when that takes more than ten minutes.
+    Raises:
+        TimeoutError: that takes more than ten minutes.
     """
     volumes, bound = Watch(api, VOLUMES, _claim_of), Watch(api, CLAIMS, _bound)
     before = contender.cpu_seconds()
@@ -103,10 +105,7 @@ def burst(api: Api, contender: Provisioner, count: int, prefix: str = "claim") -
     api.each(lambda name: api.delete(f"{CLAIMS}/{name}"), names)
     if contender.prepare is not None:
         api.each(lambda name: api.delete(f"{VOLUMES}/static-{name}"), names)
-    while api.get(f"{VOLUMES}?limit=1")["items"]:
-        time.sleep(0.05)
-        if time.monotonic() - deleting_s > 600:
-            raise TimeoutError("PersistentVolumes were left 600 s after their claims' deletion")
+    wait_until(lambda: not api.get(f"{VOLUMES}?limit=1")["items"], "the PersistentVolumes' deletion", timeout_s=600)
     return Burst(
         total_s=max(bound.seen.values()) - min(created.values()),
         to_volume_s=[volumes.seen[name] - created[name] for name in names],

@@ -11,12 +11,12 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.machine.waiting import wait_for
 from target_image.api.client import TargetClient, TargetError
 from target_image.api.requests import ExportSpec, Lun, VolumeSpec
 
@@ -54,12 +54,13 @@ def free_ports(count: int = 1) -> int:
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = READY_TIMEOUT_S) -> None:
-    """Poll until it holds. Raises TimeoutError that says what did not happen."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not happen within {timeout_s:.0f} s")
-        time.sleep(0.05)
+    """Poll until a condition holds.
+
+    Raises:
+        TimeoutError: it says what did not happen.
+    """
+    if not wait_for(condition, timeout_s):
+        raise TimeoutError(f"{what} did not happen within {timeout_s:.0f} s")
 
 
 def answers(port: int) -> bool:

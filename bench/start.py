@@ -10,8 +10,6 @@ own session reads, which QEMU's block layer opens again as it does for a VM.
 
 from __future__ import annotations
 
-import os
-import signal
 import statistics
 import subprocess
 import time
@@ -21,6 +19,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import click
+import psutil
 
 from bench.agent import SHARDS, Agent
 from bench.processes import started
@@ -67,14 +66,14 @@ class Outage:
     """To the next block read through the session that was there before."""
 
 
-def outage(agent: Agent, name: str, victims: list[int]) -> Outage:
+def outage(agent: Agent, name: str, victims: list[psutil.Process]) -> Outage:
     """Kill tgtds while one QEMU reads without a pause, and another one has just read a block."""
     url = agent.iscsi_url(name)
     bench = ["qemu-img", "bench", "-f", "raw", "-s", "64k", "-d", "8", "-c", "100000000", url]
     with started("reader", bench, agent.folder), _Prompt(url) as prompt:
         prompt.read()
-        for pid in victims:
-            os.kill(pid, signal.SIGKILL)
+        for victim in victims:
+            victim.kill()
         killed_at_s = time.monotonic()
         with ThreadPoolExecutor(1) as pool:
             reading = pool.submit(prompt.read)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cluster.errors import CommandFailed, NotReady
 from cluster.machine import shell
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 
 NAME = "lundock-demo"
 IQN = "iqn.2017-01.io.kubevirt:sn.42"
@@ -45,7 +45,11 @@ class DemoTarget:
         return ["qemu-system-x86_64", "-snapshot", "-nographic", "-drive", f"file={self.url}/{IQN}/{lun}"]
 
     def start(self) -> None:
-        """Start it afresh and wait until all four disks are served. Raises NotReady with its log."""
+        """Start a new container, in place of an old one, and wait until all four disks are served.
+
+        Raises:
+            NotReady: they are not after two minutes; with the container's log.
+        """
         self.stop()
         shell.run(*self.command.split())
         if not wait_for(self._serves_all, timeout_s=120):

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.components import images, node
-from cluster.components.build import Binaries, Progress, binaries, build
+from cluster.components import dns, images, node
+from cluster.components.build import Binaries, binaries, build
 from cluster.components.containers import Containers
 from cluster.components.control_plane import ControlPlane
 from cluster.errors import NotReady, Privilege
-from cluster.machine import dns, network, shell
-from cluster.machine.processes import Processes, wait_for
+from cluster.machine import network, shell
+from cluster.machine.processes import Processes
+from cluster.machine.waiting import wait_for
 from cluster.places import Places, cache_home, exclusive, write
+from cluster.progress import Progress, silent
 
 COMPONENTS = (
     "containerd",
@@ -32,10 +34,6 @@ COMPONENTS = (
 IMAGES = tuple(images.DOCKERFILES)
 LEASED = "leased"
 """The file that says: the cluster is up only for its leases."""
-
-
-def silent(_line: str) -> None:
-    """No progress."""
 
 
 @dataclass(frozen=True)

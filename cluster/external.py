@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.components import images
-from cluster.components.build import Progress
 from cluster.errors import ClusterError
 from cluster.machine import shell
+from cluster.progress import Progress
 
 
 class NamedClusterError(ClusterError):

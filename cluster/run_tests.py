@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cluster.background_build import BackgroundBuild
 from cluster.errors import ClusterError
 from cluster.machine import daemons
 from cluster.places import REPOSITORY
 from cluster.terminal import heading, say
-from cluster.walkthrough import BackgroundBuild
 
 CHECKS = (
     ("ruff", "check", "."),

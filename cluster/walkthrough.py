@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,13 +16,13 @@ from typing import Protocol
 import click
 
 from cluster import embedded
+from cluster.background_build import BackgroundBuild
 from cluster.components import images
-from cluster.components.build import build
 from cluster.demo_target import DemoTarget
 from cluster.errors import ClusterError, NotReady
 from cluster.external import NamedCluster, NamedClusterError
 from cluster.machine import daemons, shell
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 from cluster.places import REPOSITORY
 from cluster.terminal import follow, heading, indented, say
 
@@ -39,35 +38,6 @@ class Kubernetes(Protocol):
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout_s: float = 180) -> str: ...
 
     def helm(self, *arguments: str | Path, timeout_s: float = 600) -> str: ...
-
-
-class BackgroundBuild:
-    """Kubernetes' build, which takes minutes the first time: it runs beside the first steps."""
-
-    def __init__(self) -> None:
-        self._last, self._told = "", ""
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="build", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            build(self._note)
-        except ClusterError as error:
-            self._error = error
-
-    def _note(self, line: str) -> None:
-        self._last = line
-
-    def wait(self) -> None:
-        """Wait for the end, with a line of progress now and then. Raises what the build raised."""
-        while self._thread.is_alive():
-            if self._last != self._told:
-                self._told = self._last
-                say(f"  building Kubernetes (once; then it is in the cache): {self._told}")
-            self._thread.join(timeout=15)
-        if self._error is not None:
-            raise self._error
 
 
 def show_target(target: DemoTarget) -> None:

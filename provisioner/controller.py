@@ -9,19 +9,19 @@ from collections.abc import Callable
 
 import structlog
 
-from provisioner.access import Keeper
+from provisioner.context import Caches, Context, secret_namespaces
+from provisioner.credentials import Credentials
 from provisioner.kube.client import CLAIMS, CLASSES, VOLUMES, Json, Kube
 from provisioner.kube.events import Recorder
 from provisioner.kube.informer import Informer
 from provisioner.kube.queue import Backoff, WorkQueue
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
+from provisioner.outcomes import Again
 from provisioner.planning import volumes
 from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName, name_of, notes_of
 from provisioner.planning.volumes import Identity
-from provisioner.provision import Provisioning
-from provisioner.reconcile import Again, Key, Reconciler, VolumeName
+from provisioner.reconcile import Key, Reconciler, VolumeName
 from provisioner.settings import Settings, master_key
-from provisioner.sweep import secret_namespaces
 from provisioner.targets import Connect, Targets, connect
 
 log = structlog.get_logger()
@@ -37,45 +37,21 @@ class Controller:
         self, kube: Kube, settings: Settings, identity: Identity, metrics: Metrics, connect: Connect = connect
     ) -> None:
         self._settings = settings
-        self.metrics = metrics
         self.queue: WorkQueue[Key] = WorkQueue(
             Backoff(settings.queue.backoff_min_seconds, settings.queue.backoff_max_seconds)
         )
         self._waiting_for: dict[str, set[ClaimName]] = {}
         """By the claim they want to clone; so that they go on as soon as it is bound."""
-        self.claims = Informer(kube, CLAIMS, self._claim_changed)
-        self.classes = Informer(kube, CLASSES, self._class_changed)
-        self.pvs = Informer(kube, VOLUMES, self._volume_changed)
-        self._informers = (self.classes, self.pvs, self.claims)
-        self.targets = Targets(settings, metrics, connect)
-        self.recorder = Recorder(kube, settings.provisioner_name)
-        keeper = self.keeper = Keeper(
-            kube, self.targets, self.classes, self.recorder, identity, master_key(settings), settings.chap
+        self.caches = Caches(
+            claims=Informer(kube, CLAIMS, self._note_claim),
+            classes=Informer(kube, CLASSES, self._note_class),
+            pvs=Informer(kube, VOLUMES, self._note_volume),
         )
-        provisioning = Provisioning(
-            kube,
-            self.targets,
-            keeper,
-            self.claims,
-            self.pvs,
-            self.recorder,
-            metrics,
-            identity,
-            settings.images,
-            settings.target_calls.poll_seconds,
-        )
-        self.reconcile = Reconciler(
-            kube,
-            self.claims,
-            self.classes,
-            self.pvs,
-            self.targets,
-            provisioning,
-            keeper,
-            self.recorder,
-            metrics,
-            identity,
-        )
+        self._informers = (self.caches.classes, self.caches.pvs, self.caches.claims)
+        targets = Targets(settings, metrics, connect)
+        recorder = Recorder(kube, settings.provisioner_name)
+        self.context = Context(kube, targets, recorder, metrics, identity, settings)
+        self.reconcile = Reconciler(self.context, self.caches, Credentials(self.context, master_key(settings)))
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         metrics.queue_length.set_function(self.queue.__len__)
@@ -92,12 +68,12 @@ class Controller:
         return all(informer.wait_synced(timeout_s) for informer in self._informers)
 
     def secret_namespaces(self) -> set[str]:
-        """Every namespace that CHAP Secrets may lie in, beside the claims' own."""
-        return secret_namespaces(self.classes.items(), self._settings)
+        """Every namespace that CHAP Secrets may be in, besides the claims' own."""
+        return secret_namespaces(self.caches.classes.items(), self._settings)
 
     def start_working(self, may_act: Callable[[], bool] = lambda: True) -> None:
         """`may_act` is asked before each piece of work; False ends the worker."""
-        self.recorder.start()
+        self.context.recorder.start()
         for number in range(self._settings.queue.workers):
             self._start(f"worker-{number}", lambda: self._work(may_act))
         self._start("resync", self._resync)
@@ -110,12 +86,10 @@ class Controller:
             informer.stop()
         if not self.queue.wait_idle(timeout_s):
             log.warning("some work did not end in time; it is repeated by the next replica")
-        self.recorder.stop()
-        self.targets.close()
+        self.context.recorder.stop()
+        self.context.targets.close()
 
-    # -- what changed ------------------------------------------------------------------------------------
-
-    def _claim_changed(self, old: Json | None, new: Json | None) -> None:
+    def _note_claim(self, old: Json | None, new: Json | None) -> None:
         item = new or old
         assert item is not None  # noqa: S101 (Handler)
         name = name_of(item)
@@ -133,7 +107,7 @@ class Controller:
         notes = notes_of(claim)
         if any(notes.get(key) == self._settings.provisioner_name for key in PROVISIONER_KEYS):
             return True
-        pv = self.pvs.get(claim["spec"].get("volumeName") or "")
+        pv = self.caches.pvs.get(claim["spec"].get("volumeName") or "")
         return pv is not None and notes_of(pv).get(volumes.PROVISIONED_BY) == self._settings.provisioner_name
 
     def _note_clone(self, name: ClaimName, unbound: Json | None, claim: Json) -> None:
@@ -149,7 +123,7 @@ class Controller:
         if not waiting:
             del self._waiting_for[wanted]
 
-    def _volume_changed(self, old: Json | None, new: Json | None) -> None:
+    def _note_volume(self, old: Json | None, new: Json | None) -> None:
         item = new or old
         assert item is not None  # noqa: S101 (Handler)
         if notes_of(item).get(volumes.PROVISIONED_BY) != self._settings.provisioner_name:
@@ -159,19 +133,17 @@ class Controller:
         if reference.get("uid"):
             self.queue.add(ClaimName(reference["namespace"], reference["name"], reference["uid"]))
 
-    def _class_changed(self, old: Json | None, new: Json | None) -> None:
+    def _note_class(self, old: Json | None, new: Json | None) -> None:
         """Claims that were refused for their class are looked at again."""
         item = new or old
         assert item is not None  # noqa: S101 (Handler)
         if item["provisioner"] != self._settings.provisioner_name:
             return
-        for claim in self.claims.items():
+        for claim in self.caches.claims.items():
             if claim["spec"].get("storageClassName") == item["metadata"]["name"] and not claim["spec"].get(
                 "volumeName"
             ):
                 self.queue.add(name_of(claim))
-
-    # -- the threads -------------------------------------------------------------------------------------
 
     def _start(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)
@@ -203,12 +175,12 @@ class Controller:
         slot = 0
         while not self._stopping.wait(self._settings.queue.resync_seconds / RESYNC_SLOTS):
             slot = (slot + 1) % RESYNC_SLOTS
-            for claim in self.claims.items():
+            for claim in self.caches.claims.items():
                 if _slot(claim) == slot and self._concerns_us(claim):
                     self.queue.add(name_of(claim))
-            for pv in self.pvs.items():
+            for pv in self.caches.pvs.items():
                 if _slot(pv) == slot and notes_of(pv).get(volumes.PROVISIONED_BY) == self._settings.provisioner_name:
-                    self.keeper.recheck(pv["metadata"]["name"])
+                    self.reconcile.keeper.recheck(pv["metadata"]["name"])
                     self.queue.add(VolumeName(pv["metadata"]["name"]))
 
 

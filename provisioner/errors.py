@@ -4,6 +4,7 @@ ProvisionerError
 ├── SettingsError          the configuration file is wrong; the process ends with code 2
 ├── Permanent              wrong input: one event, no retry until the object or its class changes
 ├── Transient              try again after `delay_s`, or after the key's back-off where it is None
+│   └── Busy               a target has no turn for us at this moment; nobody has to know
 ├── OutcomeUnknown         a call timed out or its connection broke: it may have happened; repeat it
 └── Refused                the API server answered with an error
     ├── NotFound           404
@@ -38,12 +39,15 @@ class Permanent(Coded):
 
 
 class Transient(Coded):
-    """Not now. `delay_s` None leaves the delay to the key's growing back-off; `quiet` posts no event."""
+    """Not now. `delay_s` None leaves the delay to the key's growing back-off."""
 
-    def __init__(self, code: str, detail: str, delay_s: float | None = None, *, quiet: bool = False) -> None:
+    def __init__(self, code: str, detail: str, delay_s: float | None = None) -> None:
         super().__init__(code, detail)
         self.delay_s = delay_s
-        self.quiet = quiet
+
+
+class Busy(Transient):
+    """A target has as many calls as it may: no failure, no event, just a moment later."""
 
 
 class OutcomeUnknown(ProvisionerError):

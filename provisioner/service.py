@@ -12,13 +12,14 @@ from typing import Any
 
 import structlog
 
-from provisioner import tracing
+from provisioner import identity
 from provisioner.controller import Controller
 from provisioner.errors import ProvisionerError
-from provisioner.health import HealthServer
 from provisioner.kube.client import Kube
 from provisioner.kube.elector import Elector, election_namespace
-from provisioner.metrics import Metrics
+from provisioner.observing import tracing
+from provisioner.observing.health import HealthServer
+from provisioner.observing.metrics import Metrics
 from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings
 from provisioner.sweep import Sweeper
@@ -27,15 +28,6 @@ log = structlog.get_logger()
 
 LOST_LEASE = 3
 """The exit code when the Lease was lost."""
-
-
-def cluster_uid(kube: Kube) -> str:
-    """What tells this cluster from others: the UID of its kube-system namespace."""
-    return str(kube.get("/api/v1/namespaces/kube-system")["metadata"]["uid"])
-
-
-def identity_of(kube: Kube, settings: Settings) -> Identity:
-    return Identity(settings.provisioner_name, settings.release, cluster_uid(kube), settings.iqn_prefix)
 
 
 def run(configuration: Any, settings: Settings) -> int:
@@ -49,10 +41,10 @@ def run(configuration: Any, settings: Settings) -> int:
     state = _State()
     http = HealthServer(settings.http, state.healthy, state.ready, metrics.render)
     http.start()
-    identity = _identity_when_there(kube, settings, stopping)
-    if identity is None:
+    ours = _wait_for_identity(kube, settings, stopping)
+    if ours is None:
         return 0
-    controller = state.controller = Controller(kube, settings, identity, metrics)
+    controller = state.controller = Controller(kube, settings, ours, metrics)
     controller.start_watching()
     elector = _elector(configuration, settings)
     if elector is not None and not elector.acquire(stopping):
@@ -65,12 +57,10 @@ def run(configuration: Any, settings: Settings) -> int:
     if not stopping.is_set():
         may_act = elector.holds if elector else lambda: True
         controller.start_working(may_act)
-        sweeper = Sweeper(
-            kube, controller.targets, controller.recorder, metrics, identity, settings, controller.secret_namespaces
-        )
+        sweeper = Sweeper(controller.context, controller.secret_namespaces)
         if settings.sweep.mode != "off":
             threading.Thread(target=sweeper.run, args=(stopping, may_act), name="sweep", daemon=True).start()
-        log.info("working", release=settings.release, targets=list(controller.targets))
+        log.info("working", release=settings.release, targets=list(controller.context.targets))
     stopping.wait()
     log.info("stopping")
     controller.stop()
@@ -93,11 +83,11 @@ class _State:
         return self.controller is not None and self.controller.synced
 
 
-def _identity_when_there(kube: Kube, settings: Settings, stopping: threading.Event) -> Identity | None:
+def _wait_for_identity(kube: Kube, settings: Settings, stopping: threading.Event) -> Identity | None:
     """Waits for the API server. None when stopped meanwhile."""
     while not stopping.is_set():
         try:
-            return identity_of(kube, settings)
+            return identity.of(kube, settings)
         except ProvisionerError as error:
             log.warning("the API server does not say which cluster this is", error=str(error))
             stopping.wait(2.0)

@@ -18,7 +18,6 @@ from pydantic.alias_generators import to_camel
 from provisioner.errors import SettingsError
 
 DNS_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
-DNS_NAME = re.compile(r"^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$")
 
 
 def _http_url(value: str) -> str:

@@ -13,11 +13,13 @@ from typing import TypeVar
 
 import structlog
 
-from provisioner import tracing
-from provisioner.errors import Permanent, Transient
+from lundock_common import quantity
+from provisioner.errors import Busy, Permanent, Transient
 from provisioner.kube.queue import Backoff
-from provisioner.metrics import Metrics
+from provisioner.observing import tracing
+from provisioner.observing.metrics import Metrics
 from provisioner.settings import Settings, TargetCallSettings, TargetSettings
+from target_image.api import requests, responses
 from target_image.api.client import ApiProblem, TargetClient, TargetError
 
 T = TypeVar("T")
@@ -51,7 +53,11 @@ def code_of(problem: str) -> str:
 
 
 class Target:
-    """One target. Thread-safe."""
+    """One target. Thread-safe.
+
+    Each call raises Permanent or Transient with what was attempted and what to do, and Busy while too many others
+    are at it.
+    """
 
     def __init__(
         self, settings: TargetSettings, calls: TargetCallSettings, metrics: Metrics, client: TargetClient
@@ -70,37 +76,101 @@ class Target:
         self._capacity: tuple[float, int] | None = None
         self._up = metrics.target_up.labels(self.name)
 
-    def call(self, what: str, do: Callable[[TargetClient], T]) -> T:
-        """Do it with the client. Raises Permanent or Transient, with what was attempted and what to do."""
+    def ensure_volume(self, id: str, spec: requests.VolumeSpec) -> responses.Volume:
+        """Make the volume, or find it made; its phase says how far it is."""
+        return self._call(f"make volume {id}", lambda client: client.ensure_volume(id, spec))
+
+    def get_volume(self, id: str) -> responses.Volume | None:
+        """The volume, or None."""
+        return self._call(f"look for volume {id}", lambda client: client.get_volume(id))
+
+    def list_volumes(self) -> list[responses.Volume]:
+        """Every volume, whoever owns it."""
+        return self._call("list the volumes", lambda client: client.list_volumes())
+
+    def grow_volume(self, id: str, size_bytes: int) -> int:
+        """Make the volume at least this large; returns how large it is."""
+        what = f"grow volume {id} to {quantity.render(size_bytes)}"
+        return self._call(what, lambda client: client.grow_volume(id, size_bytes).size_bytes)
+
+    def trash_volume(self, id: str) -> None:
+        """Put the volume aside, data kept."""
+        self._call(f"put volume {id} into the trash", lambda client: client.trash_volume(id))
+
+    def restore_volume(self, id: str) -> None:
+        """Take the volume out of the trash."""
+        self._call(f"take volume {id} out of the trash", lambda client: client.restore_volume(id))
+
+    def delete_volume(self, id: str) -> None:
+        """Delete the volume and its data. Succeeds if it does not exist."""
+        self._call(f"delete volume {id}", lambda client: client.delete_volume(id))
+
+    def ensure_export(self, id: str, spec: requests.ExportSpec) -> responses.Export:
+        """Serve the volume as it is asked for, whatever the export was before."""
+
+        def ensure(client: TargetClient) -> responses.Export:
+            try:
+                return client.ensure_export(id, spec)
+            except ApiProblem as problem:
+                if problem.code != "precondition-required":
+                    raise
+                return client.change_export(id, spec)
+
+        return self._call(f"export volume {id}", ensure)
+
+    def get_export(self, id: str) -> responses.Export | None:
+        """The export, or None."""
+        return self._call(f"look for the export of volume {id}", lambda client: client.get_export(id))
+
+    def change_password(self, id: str, spec: requests.ExportSpec) -> None:
+        """Give the export the credentials of `spec`."""
+        self._call(f"replace the password of {id}", lambda client: client.change_export(id, spec))
+
+    def delete_export(self, id: str) -> None:
+        """Stop serving the volume. Succeeds if it is not served."""
+        self._call(f"stop exporting volume {id}", lambda client: client.delete_export(id))
+
+    def put_image(self, name: str, spec: requests.ImageSpec) -> None:
+        """Register an image under this name; the target begins to fetch it."""
+        self._call(f"register the image {spec.urls[0]}", lambda client: client.put_image(name, spec))
+
+    def capabilities(self) -> responses.Capabilities:
+        """What the target can do."""
+        return self._call("ask what it can do", lambda client: client.capabilities())
+
+    def capacity(self) -> responses.Capacity:
+        """Its space."""
+        return self._call("ask for free space", lambda client: client.capacity())
+
+    def _call(self, what: str, do: Callable[[TargetClient], T]) -> T:
         self._check_rest()
         if not self._turns.acquire(timeout=TURN_S):
-            raise Transient("TargetBusy", f"{what}: target {self.name} is busy.", TURN_S, quiet=True)
+            raise Busy("TargetBusy", f"{what}: target {self.name} is busy.", TURN_S)
         try:
             self._check_rest(will_call=True)
             with tracing.span("target call", what=what, target=self.name):
                 answer = do(self._client)
         except ApiProblem as problem:
             if problem.code == "not-a-target":
-                self._failed(str(problem))
+                self._note_failure(str(problem))
             else:
-                self._answered()
+                self._note_answer()
             raise _translate(what, self.name, problem) from problem
         except TargetError as error:
-            raise self._down(self._failed(str(error))) from error
+            raise self._down(self._note_failure(str(error))) from error
         finally:
             self._turns.release()
-        self._answered()
+        self._note_answer()
         return answer
 
     def available_bytes(self) -> int:
         """The largest volume it would promise, as of a moment ago."""
         if self._capacity is None or time.monotonic() > self._capacity[0] + CAPACITY_TTL_S:
-            capacity = self.call("ask for free space", lambda client: client.capacity())
-            self._capacity = (time.monotonic(), capacity.available_bytes)
+            self._capacity = (time.monotonic(), self.capacity().available_bytes)
         return self._capacity[1]
 
-    def promised(self, size_bytes: int) -> None:
-        """Count what was just placed there, until it is asked again."""
+    def count_promise(self, size_bytes: int) -> None:
+        """Take what was just placed there off the room, until it is asked again."""
         if self._capacity is not None:
             self._capacity = (self._capacity[0], self._capacity[1] - size_bytes)
 
@@ -129,7 +199,7 @@ class Target:
         detail = f"target {self.name} does not answer at {self.settings.url}; its volumes wait until it does."
         return Transient("TargetDown", detail, rest_s + 0.1)
 
-    def _answered(self) -> None:
+    def _note_answer(self) -> None:
         self._up.set(1)
         if self._failures:
             log.info("target answers again", target=self.name)
@@ -137,7 +207,7 @@ class Target:
             self._failures = 0
             self._rests_until = self._asked_until = 0.0
 
-    def _failed(self, error: str) -> float:
+    def _note_failure(self, error: str) -> float:
         self._up.set(0)
         with self._lock:
             self._failures += 1
@@ -176,6 +246,7 @@ class Targets(Mapping[str, Target]):
 
     def __init__(self, settings: Settings, metrics: Metrics, connect: Connect = connect) -> None:
         calls = settings.target_calls
+        self.settings = settings.targets
         self._targets = {item.name: Target(item, calls, metrics, connect(item, calls)) for item in settings.targets}
 
     def __getitem__(self, name: str) -> Target:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.machine.waiting import wait_for
 from tests.capabilities import need
 
 BTRFS = ("mkfs.btrfs", "-q")
@@ -18,7 +19,7 @@ XFS = ("mkfs.xfs", "-q", "-m", "reflink=1")
 
 @contextlib.contextmanager
 def mounted(folder: Path, make: Sequence[str], size_mib: int, options: str = "loop") -> Iterator[Path]:
-    """A new file system, mounted at `folder`/mounted as long as the block lasts. It is in `folder`/filesystem.img."""
+    """A new file system, mounted at `folder`/mounted until the block ends. It is in `folder`/filesystem.img."""
     need("root")
     image, mount = folder / "filesystem.img", folder / "mounted"
     mount.mkdir()
@@ -34,4 +35,14 @@ def mounted(folder: Path, make: Sequence[str], size_mib: int, options: str = "lo
     try:
         yield mount
     finally:
-        subprocess.run(["umount", str(mount)], check=True, timeout=60)
+        unmount(mount)
+
+
+def unmount(mount: Path) -> None:
+    """Unmount it as soon as nothing has a file open there: what was killed a moment ago may still have to end."""
+
+    def attempt() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["umount", str(mount)], capture_output=True, text=True, timeout=60, check=False)
+
+    done = wait_for(attempt, timeout_s=60, enough=lambda done: done.returncode == 0)
+    assert done.returncode == 0, done.stderr

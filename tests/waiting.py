@@ -1,10 +1,11 @@
-"""Polling, instead of sleeping."""
+"""Polling, instead of sleeping: a wait that fails the test, with what was waited for."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from cluster.machine.waiting import wait_for
 
 T = TypeVar("T")
 
@@ -13,8 +14,6 @@ POLL_S = 0.02
 
 def eventually(look: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
     """The first true value that `look` returns. Fails with what was waited for and what was last seen."""
-    deadline = time.monotonic() + timeout_s
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s for {what}; last seen: {seen!r}"
-        time.sleep(POLL_S)
+    seen = wait_for(look, timeout_s, pause_s=POLL_S)
+    assert seen, f"waited {timeout_s:g} s for {what}; last seen: {seen!r}"
     return seen

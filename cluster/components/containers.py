@@ -11,7 +11,8 @@ from pathlib import Path
 
 from cluster.errors import CommandFailed, Conflict, NotReady
 from cluster.machine import network, shell
-from cluster.machine.processes import Processes, end, in_cgroup, wait_for
+from cluster.machine.processes import Processes, end, in_cgroup
+from cluster.machine.waiting import wait_for
 from cluster.places import Places, write
 
 NAMESPACE = "k8s.io"

@@ -18,18 +18,14 @@ from pathlib import Path
 import requests
 import yaml
 
+from cluster.components import arguments
+from cluster.components.arguments import ADMINISTRATORS
 from cluster.components.build import Binaries, build
 from cluster.components.certificates import Authority, KeyPair
 from cluster.machine import shell
 from cluster.machine.ports import Ports
 from cluster.machine.processes import Processes, end, is_alive
 from cluster.places import Places, write
-
-SERVICES = "10.231.128.0/17"
-KUBERNETES_SERVICE = "10.231.128.1"
-"""The first address of SERVICES, which the API server gives to the Service `kubernetes`."""
-
-ADMINISTRATORS = "system:masters"
 
 SCRATCH = "lundock-api-"
 """The folder of a control plane alone, followed by the process that uses it."""
@@ -169,109 +165,26 @@ class ControlPlane:
         write(file, yaml.safe_dump(document), mode=0o600)
 
     def _start_etcd(self) -> None:
-        pair = self.authority.issue("etcd", "etcd", addresses=["127.0.0.1", "localhost"])
-        authority = self.authority.files.certificate
-        client, peer = (f"https://127.0.0.1:{port}" for port in (self.ports.etcd, self.ports.etcd_peer))
         self.places.etcd.parent.mkdir(parents=True, exist_ok=True)
-        self.processes.start(
-            "etcd",
-            self.binaries.path("etcd"),
-            f"--data-dir={self.places.etcd}",
-            f"--listen-client-urls={client}",
-            f"--advertise-client-urls={client}",
-            f"--listen-peer-urls={peer}",
-            f"--initial-advertise-peer-urls={peer}",
-            f"--initial-cluster=default={peer}",
-            *(f"--{kind}cert-file={pair.certificate}" for kind in ("", "peer-")),
-            *(f"--{kind}key-file={pair.key}" for kind in ("", "peer-")),
-            *(f"--{kind}trusted-ca-file={authority}" for kind in ("", "peer-")),
-            "--client-cert-auth",
-            "--peer-client-cert-auth",
-            "--unsafe-no-fsync",  # the data does not outlive the cluster, so a power cut may have it
-            "--log-level=warn",
-        )
+        self._start("etcd", arguments.etcd(self.ports, self.authority, self.places.etcd))
 
     def _start_apiserver(self) -> None:
-        names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"]
-        addresses = [self.address, "127.0.0.1", "localhost", KUBERNETES_SERVICE, *names]
-        serving = self.authority.issue("kube-apiserver", "kube-apiserver", addresses=addresses)
-        etcd = self.authority.issue("apiserver-etcd", "apiserver-etcd")
-        kubelet = self.authority.issue("apiserver-kubelet", "apiserver-kubelet", [ADMINISTRATORS])
-        aggregator = self.authority.issue("front-proxy-client", "front-proxy-client")
-        accounts = self.authority.signing_key("service-accounts")
-        authority = self.authority.files.certificate
-        alone = self.address == "127.0.0.1"
-        self.processes.start(
-            "kube-apiserver",
-            self.binaries.path("kube-apiserver"),
-            f"--bind-address={self.address}",
-            f"--advertise-address={self.address}",
-            f"--secure-port={self.ports.apiserver}",
-            # A loopback address cannot be an endpoint of the Service `kubernetes`.
-            f"--endpoint-reconciler-type={'none' if alone else 'master-count'}",
-            f"--etcd-servers=https://127.0.0.1:{self.ports.etcd}",
-            f"--etcd-cafile={authority}",
-            f"--etcd-certfile={etcd.certificate}",
-            f"--etcd-keyfile={etcd.key}",
-            f"--tls-cert-file={serving.certificate}",
-            f"--tls-private-key-file={serving.key}",
-            f"--client-ca-file={authority}",
-            f"--kubelet-certificate-authority={authority}",
-            f"--kubelet-client-certificate={kubelet.certificate}",
-            f"--kubelet-client-key={kubelet.key}",
-            f"--requestheader-client-ca-file={authority}",
-            "--requestheader-allowed-names=front-proxy-client",
-            "--requestheader-username-headers=X-Remote-User",
-            "--requestheader-group-headers=X-Remote-Group",
-            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-            f"--proxy-client-cert-file={aggregator.certificate}",
-            f"--proxy-client-key-file={aggregator.key}",
-            "--kubelet-preferred-address-types=InternalIP",  # the node's name need not resolve for logs and exec
-            "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-            f"--service-account-key-file={accounts.certificate}",
-            f"--service-account-signing-key-file={accounts.key}",
-            f"--service-cluster-ip-range={SERVICES}",
-            "--authorization-mode=Node,RBAC",
-            "--enable-admission-plugins=NodeRestriction",
-            "--allow-privileged=true",
-            "--profiling=false",
-            *self.apiserver_arguments,
-        )
+        standard = arguments.apiserver(self.ports, self.authority, self.address)
+        self._start("kube-apiserver", [*standard, *self.apiserver_arguments])
 
     def _start_controller_manager(self) -> None:
         config = self.kubeconfig_for("system:kube-controller-manager")
-        authority = self.authority.files
-        self.processes.start(
-            "kube-controller-manager",
-            self.binaries.path("kube-controller-manager"),
-            *self._of_a_client(config, self.ports.controller_manager),
-            f"--service-account-private-key-file={self.authority.signing_key('service-accounts').key}",
-            f"--root-ca-file={authority.certificate}",
-            f"--cluster-signing-cert-file={authority.certificate}",
-            f"--cluster-signing-key-file={authority.key}",
-            "--use-service-account-credentials=true",
-            f"--flex-volume-plugin-dir={self.places.data / 'flex-volumes'}",
-            "--kube-api-qps=500",  # its default of 20 makes every test wait
-            "--kube-api-burst=1000",
+        flex_volumes = self.places.data / "flex-volumes"
+        self._start(
+            "kube-controller-manager", arguments.controller_manager(self.ports, self.authority, config, flex_volumes)
         )
 
     def _start_scheduler(self) -> None:
         config = self.kubeconfig_for("system:kube-scheduler")
-        self.processes.start(
-            "kube-scheduler",
-            self.binaries.path("kube-scheduler"),
-            *self._of_a_client(config, self.ports.scheduler),
-        )
+        self._start("kube-scheduler", arguments.scheduler(self.ports, config))
 
-    def _of_a_client(self, config: Path, port: int) -> list[str]:
-        kinds = ("", "authentication-", "authorization-")
-        return [
-            *(f"--{kind}kubeconfig={config}" for kind in kinds),
-            "--bind-address=127.0.0.1",
-            f"--secure-port={port}",
-            "--leader-elect=false",
-            "--profiling=false",
-        ]
+    def _start(self, component: str, options: list[str]) -> None:
+        self.processes.start(component, self.binaries.path(component), *options)
 
 
 def sweep() -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import requests
 
-from cluster.components.build import Binaries, Progress
+from cluster.components.build import Binaries
 from cluster.components.containers import Containers
 from cluster.errors import CommandFailed, Privilege
 from cluster.machine import shell
 from cluster.places import REPOSITORY, cache_home, exclusive
+from cluster.progress import Progress
 
 BASE = "debian:bookworm-slim"
 DOCKERFILES = {

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.components.build import Progress
 from cluster.errors import CommandFailed, Privilege
 from cluster.machine import shell
 from cluster.machine.processes import Processes
 from cluster.places import cache_home
+from cluster.progress import Progress, silent
 
 OWNER = Path("/run/lundock-daemons")
 KVM = Path("/dev/kvm")
@@ -98,7 +98,7 @@ def start(daemons: tuple[Daemon, ...], progress: Progress) -> None:
         processes().wait(daemon.name, daemon.answers, timeout_s=60)
 
 
-def stop(progress: Progress = lambda _line: None, daemons: tuple[Daemon, ...] = (*DOCKER, *LIBVIRT)) -> None:
+def stop(progress: Progress = silent, daemons: tuple[Daemon, ...] = (*DOCKER, *LIBVIRT)) -> None:
     """Stop what `start` started, in any earlier run too, and nothing else."""
     for daemon in reversed(daemons):
         if processes().pid(daemon.name) is not None:

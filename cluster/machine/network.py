@@ -13,7 +13,6 @@ import socket
 import struct
 from pathlib import Path
 
-from cluster.components.control_plane import SERVICES
 from cluster.errors import Conflict, ToolMissing
 from cluster.machine import shell
 from cluster.places import write
@@ -25,6 +24,10 @@ NODE = "10.231.1.1"
 """The node's own address, on the loopback device: the same on every machine; pods reach it by their gateway."""
 
 PODS = "10.231.0.0/24"
+SERVICES = "10.231.128.0/17"
+KUBERNETES_SERVICE = "10.231.128.1"
+"""The first address of SERVICES, which the API server gives to the Service `kubernetes`."""
+
 DNS = "10.231.128.10"
 """The Service kube-dns."""
 

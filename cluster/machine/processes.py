@@ -6,19 +6,21 @@ cgroup. That cannot go stale, so `down` and a second `up` find whatever a crash 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from cluster.errors import NotReady
 from cluster.machine import shell
+from cluster.machine.waiting import wait_for
 
 OWNER = "LUNDOCK_CLUSTER"
 COMPONENT = "LUNDOCK_CLUSTER_COMPONENT"
-POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,8 @@ class Processes:
 
     def pid(self, component: str) -> int | None:
         """The component's process: the leader of the session that `start` made, not one of its children."""
-        mark = f"{COMPONENT}={component}".encode()
         for pid, environment in self._marked():
-            if mark in environment and _leads_its_session(pid):
+            if environment.get(COMPONENT) == component and _leads_its_session(pid):
                 return pid
         return None
 
@@ -80,36 +81,41 @@ class Processes:
         Raises:
             NotReady: with the end of its log, when it ended or the time is over.
         """
-        deadline = time.monotonic() + timeout_s
-        while not ready():
-            if self.pid(component) is None:
-                raise NotReady(f"{component} ended while it was starting.{self._tail(component)}")
-            if time.monotonic() > deadline:
-                raise NotReady(f"{component} is not ready after {timeout_s:.0f} s.{self._tail(component)}")
-            time.sleep(POLL_S)
+
+        def state() -> str:
+            if ready():
+                return "ready"
+            return "ended" if self.pid(component) is None else "starting"
+
+        seen = wait_for(state, timeout_s, enough=lambda state: state != "starting")
+        if seen == "ended":
+            raise NotReady(f"{component} ended while it was starting.{self._tail(component)}")
+        if seen == "starting":
+            raise NotReady(f"{component} is not ready after {timeout_s:.0f} s.{self._tail(component)}")
 
     def _tail(self, component: str, lines: int = 12) -> str:
         log = self.log(component)
         text = log.read_text(errors="replace").splitlines()[-lines:] if log.exists() else []
         return "\n".join([f" The end of {log}:", *(line[:400] for line in text)])
 
-    def _marked(self) -> Iterator[tuple[int, list[bytes]]]:
-        mark, here = f"{OWNER}={self.owner}".encode(), Path("/proc/self/ns/pid").readlink()
-        for pid in _pids():
+    def _marked(self) -> Iterator[tuple[int, dict[str, str]]]:
+        here = Path("/proc/self/ns/pid").readlink()
+        for process in psutil.process_iter():
             try:
-                if Path(f"/proc/{pid}/ns/pid").readlink() != here:  # a cluster in a container has the same mark
+                environment = process.environ()
+                if environment.get(OWNER) != str(self.owner) or process.pid == os.getpid():
                     continue
-                environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            except OSError:  # it ended meanwhile, or it is another user's
+                if Path(f"/proc/{process.pid}/ns/pid").readlink() != here:
+                    continue  # a cluster in a container has the same mark
+            except (psutil.Error, OSError):  # it ended meanwhile, or it is another user's
                 continue
-            if mark in environment and pid != os.getpid():
-                yield pid, environment
+            yield process.pid, environment
 
 
 def in_cgroup(name: str) -> list[int]:
     """The processes of a cgroup and of everything below it, in any hierarchy (cgroup v1 and v2)."""
     found = []
-    for pid in _pids():
+    for pid in psutil.pids():
         try:
             groups = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
         except OSError:
@@ -129,27 +135,17 @@ def end(pids: list[int], patience_s: float) -> None:
     wait_for(lambda: not any(map(is_alive, pids)), timeout_s=10)
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float) -> bool:
-    """Poll a condition. Returns whether it came true in time."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
-
-
 def is_alive(pid: int) -> bool:
-    """A zombie has ended: its parent, which may be us, only has not looked yet.
+    """Whether a process runs. A zombie does not: its parent, which may be us, has only not waited for it yet.
 
-    But its first thread alone does not tell: while another one has still to end, the process keeps its files and ports.
+    The state of its first thread is not enough: while another thread has still to end, the process keeps its files and
+    ports. For both reasons this is not `psutil.pid_exists` or `psutil.wait_procs`.
     """
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0]
-        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
-    except OSError:
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1
+    except psutil.NoSuchProcess:
         return False
-    return state != "Z" or threads > 1
 
 
 def _leads_its_session(pid: int) -> bool:
@@ -161,11 +157,5 @@ def _leads_its_session(pid: int) -> bool:
 
 def _signal(pids: list[int], number: signal.Signals) -> None:
     for pid in pids:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        except ProcessLookupError:
-            continue
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]

@@ -56,8 +56,6 @@ class Informer:
         self._version = ""
         """The resource version reached; empty when everything must be listed."""
         self._thread = threading.Thread(target=self._run, name=f"watch {path}", daemon=True)
-        self.relists = 0
-        """How often everything was listed."""
 
     def start(self) -> None:
         self._thread.start()
@@ -111,7 +109,6 @@ class Informer:
 
     def _list(self) -> None:
         items, version = self._kube.list(self._path)
-        self.relists += 1
         new = {key_of(item): slim(item) for item in items}
         old, self._items = self._items, new
         for key, item in new.items():

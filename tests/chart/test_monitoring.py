@@ -11,7 +11,7 @@ from pathlib import Path
 import promql_parser
 import pytest
 
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
 from tests.capabilities import need
 from tests.chart.helm import Document, Helm, one
 from tests.provisioner.stage import target_running

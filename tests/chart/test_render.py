@@ -13,7 +13,7 @@ import yaml
 from cluster.errors import CommandFailed
 from tests.chart.helm import CHART, Document, Helm, of_kind, one
 
-HOST_NETWORK = {
+HOST_NETWORK: Document = {
     "enabled": True,
     "node": "node-1",
     "address": "192.0.2.1",
@@ -80,7 +80,7 @@ COMBINATIONS: dict[str, Document] = {
 }
 
 
-@pytest.fixture(scope="module", params=COMBINATIONS.values(), ids=COMBINATIONS.keys())
+@pytest.fixture(scope="module", params=list(COMBINATIONS.values()), ids=list(COMBINATIONS))
 def rendered(helm: Helm, request: pytest.FixtureRequest) -> list[Document]:
     return helm.render(request.param)
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -135,8 +136,6 @@ def test_settings_of_the_provisioner_reach_its_configuration(helm: Helm, tmp_pat
 
 
 def test_the_schema_is_a_valid_schema_for_its_own_defaults() -> None:
-    import jsonschema
-
     schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.Draft202012Validator(schema).validate(VALUES)

@@ -14,7 +14,7 @@ import pytest
 
 from cluster.machine import daemons
 from cluster.machine.daemons import Daemon
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 from tests.capabilities import need
 
 SERVER = f"""#!{sys.executable}

@@ -11,7 +11,7 @@ import pytest
 from cluster.components import images
 from cluster.embedded import Cluster
 from cluster.machine import network
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 
 pytestmark = pytest.mark.cluster
 
@@ -119,7 +119,8 @@ def test_the_host_reaches_a_service(cluster: Cluster, greeter: str) -> None:
             return False
 
     assert wait_for(answers, timeout_s=20)
-    assert network.resolves(f"{greeter}.{NAMESPACE}.svc.cluster.local", network.DNS)
+    name = f"{greeter}.{NAMESPACE}.svc.cluster.local"
+    assert wait_for(lambda: network.resolves(name, network.DNS), timeout_s=20), "one packet may be late or lost"
 
 
 def test_an_unprivileged_pod_writes_to_a_claimed_volume(cluster: Cluster, greeter: str) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from cluster.components.control_plane import ControlPlane, sweep
 from cluster.errors import NotReady
-from cluster.machine.processes import Processes, is_alive, wait_for
+from cluster.machine.processes import Processes, is_alive
+from cluster.machine.waiting import wait_for
 from cluster.places import REPOSITORY
 
 pytestmark = pytest.mark.cluster

@@ -12,7 +12,7 @@ from cluster.components import images, node
 from cluster.components.build import build
 from cluster.components.containers import CGROUP
 from cluster.machine import daemons, network, shell
-from cluster.places import REPOSITORY, Places
+from cluster.places import Places
 from tests.capabilities import need
 from tests.guest.machine import Machine, boot
 
@@ -22,7 +22,8 @@ PLACES = Places(run=Path("/run/lundock-cluster"), data=Path("/var/lib/lundock-cl
 
 PRELUDE = """\
 from pathlib import Path
-from cluster import containers, network
+from cluster.components import containers
+from cluster.machine import network
 from cluster.places import Places
 from cluster.machine.processes import in_cgroup
 places = Places(run=Path("/run/lundock-cluster"), data=Path("/var/lib/lundock-cluster"))
@@ -40,7 +41,6 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine,
     pause = images.pause_image(binaries)
     shell.run("docker", "save", "--output", folder / "pause.tar", pause)
     extra = {
-        "cluster": REPOSITORY / "cluster",
         "kube": binaries.folder / "kube",
         "pause.tar": folder / "pause.tar",
         **{f"cni/{plugin}": network.plugin_folder() / plugin for plugin in network.PLUGINS},

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from cluster.embedded import Cluster
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 from tests.end_to_end.conftest import VmDisks
 
 pytestmark = pytest.mark.cluster

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.embedded import Cluster
-from cluster.machine.processes import wait_for
+from cluster.machine.waiting import wait_for
 from cluster.places import REPOSITORY
 from tests.end_to_end.conftest import BOOT_TIMEOUT_S, VmDisks
 

@@ -71,7 +71,7 @@ claims = st.fixed_dictionaries(
         "status": st.just({"phase": "Pending"}),
     }
 )
-classes = st.fixed_dictionaries(
+classes: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"metadata": st.just({"name": "odd"}), "provisioner": st.just(IDENTITY.provisioner)},
     optional={
         "parameters": st.none() | st.dictionaries(st.sampled_from([*KNOWN, "fstyp"]), odd_text, max_size=4),

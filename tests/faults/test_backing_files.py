@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 def test_a_truncated_ledger_is_refused_and_a_mended_one_serves_everything(
     target: TargetProcess, kept_bytes: int
 ) -> None:
-    """Never an agent that starts with fewer volumes: it would be told to make them anew."""
+    """Never an agent that starts with fewer volumes: the provisioner would have it make them again, empty."""
     target.client.ensure_volume("disk", VolumeSpec(size_bytes=MIB))
     disk, written = export(target, "disk"), Written()
     assert written.write(disk, 0, 0x33)

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -89,12 +90,14 @@ def test_kill_9_of_the_container_under_writes(container: Container, rounds: int,
             written.write(disk, number % 200, number % 255 + 1, timeout_s=30)
             number += 1
 
+    def has_written(before: int) -> bool:
+        return len(written.acknowledged) > before or before == 200  # then each block has been written
+
     for _ in range(max(2, rounds // 4)):
         stopped.clear()
         writer = threading.Thread(target=write)
         writer.start()
-        before = len(written.acknowledged)
-        eventually(lambda before=before: len(written.acknowledged) > before or before == 200, "a write", 60)
+        eventually(partial(has_written, len(written.acknowledged)), "a write", 60)
         stopped.wait(dice.uniform(0, 1))  # the moment of the kill is what is random here
         container.kill()
         stopped.set()

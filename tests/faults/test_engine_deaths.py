@@ -20,6 +20,7 @@ from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
 from target_image.agent.errors import AgentError
 from target_image.agent.service.agent import Agent
+from target_image.agent.settings import MIB
 from tests.target_image.conftest import MakeLocalAgent, make_local_agent, settings  # noqa: F401 - fixtures
 from tests.target_image.service import test_crash_points as points
 from tests.waiting import eventually
@@ -72,7 +73,7 @@ class Death:
 
 
 def served(chap: dict[str, str], size_mib: int, agent: Agent) -> None:
-    points._served(agent, chap, size_mib * points.MIB)
+    points._served(agent, chap, size_mib * MIB)
 
 
 @pytest.mark.parametrize(
@@ -108,11 +109,16 @@ def test_tgtd_dies_at_any_request(
             check(agent)
             assert moments > 3, "no tgtd ever died"
             return
-        eventually(lambda restarts=restarts: agent.supervisor.restarts > restarts and agent.ready(), "a new tgtd")
+        eventually(partial(is_back, agent, restarts), "a new tgtd")
         goes_through(agent, work, again=True)
         check(agent)
         points._reset(agent)
     pytest.fail("the change never got through")
+
+
+def is_back(agent: Agent, restarts: int) -> bool:
+    """Whether a tgtd was started since there had been this many restarts, and the agent is ready."""
+    return agent.supervisor.restarts > restarts and agent.ready()
 
 
 def goes_through(agent: Agent, work: points.Work, *, again: bool = False) -> None:

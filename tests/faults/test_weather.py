@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.faults.tools import invariants
 from tests.faults.tools.disks import Written
 from tests.faults.tools.proxy import before_api_server
 from tests.faults.tools.weather import Weather
-from tests.file_systems import EXT4, mounted
+from tests.file_systems import EXT4, mounted, unmount
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually
 
@@ -49,7 +50,7 @@ def test_a_volume_on_a_slow_disk_does_not_slow_the_others(not_up: TargetProcess,
     weather.disk_takes(600)
     writing = threading.Thread(target=kept.write, args=(slow, 1, 0x22), kwargs={"timeout_s": 300})
     writing.start()
-    eventually(lambda: not_up.client.sessions(), "the slow write to have begun")
+    eventually(lambda: not_up.client.sessions(), "the slow write's session")
     for block in range(3):
         assert others.write(fast, block, 0x31)
     others.verify(fast)
@@ -143,11 +144,11 @@ def test_a_disk_that_becomes_read_only(failing: Path, tmp_path: Path) -> None:
         with pytest.raises(TargetError):
             target.client.ensure_volume("new", VolumeSpec(size_bytes=MIB))
         target.kill()
-        run("umount", failing)
+        unmount(failing)
         subprocess.run(["e2fsck", "-fy", tmp_path / "filesystem.img"], capture_output=True, timeout=60, check=False)
         run("mount", "-o", "loop", tmp_path / "filesystem.img", failing)
         target.up()
-        assert is_ready(target, "disk")
+        eventually(partial(is_ready, target, "disk"), "the export", 30)
         written.verify(disk)
         assert written.write(disk, 1, 0x53)
         target.client.ensure_volume("new", VolumeSpec(size_bytes=MIB))

@@ -14,11 +14,11 @@ import shlex
 import socket
 import subprocess
 import tarfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.machine.waiting import wait_for
 from tests.guest.root_disk import locked, root_disk
 from tests.ports import free_ports
 
@@ -28,7 +28,7 @@ HOST = "10.0.2.2"
 FORWARDED_PORTS = (3260, 3261, 8081)
 MEMORY_MIB = 1024
 BOOT_TIMEOUT_S = {"kvm": 60, "tcg": 240}
-SOURCE = ("target_image", "tests", "pyproject.toml", "setup.py")
+SOURCE = ("lundock_common", "target_image", "cluster", "tests", "pyproject.toml", "setup.py")
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -60,7 +60,8 @@ class Machine:
     def run(self, script: str, *, timeout_s: float = 120, check: bool = True) -> Result:
         """Run a bash script in the guest, from the repository's copy there.
 
-        Raises GuestError for an exit code other than 0, unless `check` is off, and when the guest is gone.
+        Raises:
+            GuestError: the exit code is not 0, unless `check` is off, or the guest is gone.
         """
         request = {"script": script, "timeout_s": timeout_s}
         self._line.settimeout(timeout_s + 60)
@@ -77,15 +78,17 @@ class Machine:
         return result
 
     def until(self, script: str, *, timeout_s: float = 60) -> Result:
-        """Run a script again and again until it ends with 0."""
-        deadline = time.monotonic() + timeout_s
-        while True:
-            result = self.run(script, check=False)
-            if result.code == 0:
-                return result
-            if time.monotonic() > deadline:
-                raise GuestError(f"still not so after {timeout_s} s: {script}\n{result.stdout}\n{result.stderr}")
-            time.sleep(0.2)
+        """Run a script again and again until it ends with 0.
+
+        Raises:
+            GuestError: it does not in this time, or the guest is gone.
+        """
+        result = wait_for(
+            lambda: self.run(script, check=False), timeout_s, enough=lambda result: result.code == 0, pause_s=0.2
+        )
+        if result.code != 0:
+            raise GuestError(f"still not so after {timeout_s} s: {script}\n{result.stdout}\n{result.stderr}")
+        return result
 
     def start(self, *argv: str, name: str) -> None:
         """Start a daemon in the guest; its output goes to /tmp/NAME.log, its process id to /tmp/NAME.pid."""

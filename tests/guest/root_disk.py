@@ -47,7 +47,8 @@ PACKAGES = (
     "iptables",
 )
 
-TEST_REQUIREMENTS = ("pytest", "pytest-timeout", "hypothesis")
+TEST_REQUIREMENTS = ("pytest", "pytest-timeout", "hypothesis", "psutil", "tenacity")
+"""Of the tests that run in the guest, and of the parts of cluster/ that do."""
 
 INIT = """\
 #!/bin/sh

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from provisioner.errors import OutcomeUnknown
+from provisioner.outcomes import Again, Done
 from provisioner.planning.claims import TARGET, ClaimName
 from provisioner.planning.plan import Ignore
-from provisioner.reconcile import Again, Done
 from target_image.api import fields, requests, responses
 from target_image.api.client import Unreachable
 from tests.provisioner.world import World
@@ -89,7 +89,7 @@ def test_nothing_is_remembered_of_a_claim_that_went_though_its_pv_had_come(world
     world.claims.refresh()
     assert world.reconcile(claim) == Done()
     assert name in agent.volumes, "its PV is what it goes with"
-    assert not world.provisioning._begun
+    assert not world.reconcile._maker._attempts
 
 
 def test_a_wrong_class_is_refused_once_and_not_retried(world: World) -> None:

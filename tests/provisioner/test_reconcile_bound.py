@@ -7,8 +7,9 @@ from typing import ClassVar
 import pytest
 
 from provisioner.errors import Refused
+from provisioner.outcomes import Again, Done
 from provisioner.planning.claims import name_of
-from provisioner.reconcile import Again, Done, VolumeName
+from provisioner.reconcile import VolumeName
 from target_image.api import responses
 from tests.provisioner.agent_twin import problem
 from tests.provisioner.world import World
@@ -136,7 +137,7 @@ class TestRotation:
 
     def test_a_secret_that_cannot_be_written_is_told_to_the_claims_owner(self, world: World) -> None:
         name = world.provision("a")
-        world.keeper.recheck(name)
+        world.reconcile.keeper.recheck(name)
 
         def refuses(*_: object) -> dict[str, object]:
             raise Refused(403, "Forbidden", "secrets is forbidden")
@@ -152,7 +153,7 @@ class TestRotation:
         before = world.api.objects.pop(path)["data"]
         assert world.reconcile(VolumeName(name)) == Done()
         assert path not in world.api.objects, "it is written when it is due, not at each event"
-        world.keeper.recheck(name)
+        world.reconcile.keeper.recheck(name)
         assert world.reconcile(VolumeName(name)) == Done()
         assert world.api.objects[path]["data"] == before
 
@@ -167,7 +168,7 @@ class TestAnExportThatIsMissing:
         name = world.provision("a", "nodes")
         self.before = world.agents["t0"].exports[name][1]
         world.agents["t0"].delete_export(name)
-        world.keeper.recheck(name)
+        world.reconcile.keeper.recheck(name)
         return name
 
     @pytest.mark.parametrize("chap", ["on", "mutual", "off"])

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from provisioner import errors, sweep
+from provisioner import errors
+from provisioner.commands.sweep import render
+from provisioner.planning import orphans as judging
+from provisioner.planning.orphans import Named, Orphan
 from provisioner.planning.volumes import Identity
 from provisioner.settings import SweepSettings
-from provisioner.sweep import Named, Orphan
 from target_image.api import fields, responses
 from target_image.api.client import Unreachable
 from tests.provisioner.world import World
@@ -52,9 +55,9 @@ def test_who_names_a_volume() -> None:
         pv("other", iqn="iqn.2026-11.io.lundock:pvc-in-iqn"),
         {"metadata": {"name": "nfs"}, "spec": {"nfs": {}}},
     ]
-    names = sweep.named(claims, pvs, IDENTITY)
+    names = judging.named(claims, pvs, IDENTITY)
     found = [volume(f"pvc-{name}") for name in ("claimed", "by-name-only", "own-name", "noted", "in-iqn", "nobody")]
-    orphans = sweep.orphans(found, names, IDENTITY)
+    orphans = judging.orphans(found, names, IDENTITY)
     assert [orphan.volume.id for orphan in orphans] == ["pvc-nobody"]
     assert "which is gone" in orphans[0].why
 
@@ -62,14 +65,14 @@ def test_who_names_a_volume() -> None:
 @pytest.mark.parametrize("theirs", [{"cluster": "another"}, {"release": "ns/another"}])
 def test_what_is_not_ours_is_no_orphan(theirs: dict[str, str]) -> None:
     nobody = Named(frozenset(), frozenset())
-    assert sweep.orphans([volume("pvc-a", **theirs)], nobody, IDENTITY) == []
+    assert judging.orphans([volume("pvc-a", **theirs)], nobody, IDENTITY) == []
     by_hand = volume("pvc-b").model_copy(update={"owner": None})
-    assert sweep.orphans([by_hand], nobody, IDENTITY) == []
+    assert judging.orphans([by_hand], nobody, IDENTITY) == []
 
 
 def judge(orphans: list[responses.Volume], total: int, since: timedelta, settings: SweepSettings = REMOVE) -> list[str]:
     found = [Orphan(item, "gone") for item in orphans]
-    steps = sweep.judge(found, total, {item.id: NOW - since for item in orphans}, NOW, settings)
+    steps = judging.judge(found, total, {item.id: NOW - since for item in orphans}, NOW, settings)
     return [step.action for step in steps]
 
 
@@ -138,7 +141,7 @@ def test_an_orphan_goes_to_the_trash_and_then_away_with_its_secrets() -> None:
     world.sweeper.sweep()
     assert not agent.volumes
     assert not world.api.under("secrets")
-    assert "No orphans" in sweep.print_table(world.sweeper.sweep())
+    assert "No orphans" in render(world.sweeper.sweep())
 
 
 def orphaned(world: World, *names: str) -> list[str]:
@@ -262,7 +265,10 @@ def test_it_sweeps_only_while_it_may_act() -> None:
     world = World(targets=1)
     world.make_class("delete")
     orphaned(world, "a")
-    world.sweeper._settings = world.settings.sweep.model_copy(update={"interval_seconds": 0})
+    at_once = world.settings.model_copy(
+        update={"sweep": world.settings.sweep.model_copy(update={"interval_seconds": 0})}
+    )
+    world.sweeper._context = replace(world.sweeper._context, settings=at_once)
     world.sweeper.run(threading.Event(), may_act=lambda: False)
     assert world.agents["t0"].exports
 
@@ -282,7 +288,7 @@ def test_a_pv_without_its_volume_is_reported_and_kept() -> None:
 
 
 def test_the_table_gives_reasons() -> None:
-    step = sweep.Step(Orphan(volume("pvc-a"), "made for claim ns/a, which is gone"), "trash", "an orphan for long")
-    table = sweep.print_table([("t0", step)])
+    step = judging.Step(Orphan(volume("pvc-a"), "made for claim ns/a, which is gone"), "trash", "an orphan for long")
+    table = render([("t0", step)])
     assert table.splitlines()[0].split() == ["TARGET", "VOLUME", "SIZE", "ACTION", "REASON"]
     assert "made for claim ns/a, which is gone; an orphan for long" in table

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from provisioner.errors import Permanent, Transient
+from provisioner.errors import Busy, Permanent, Transient
 from provisioner.kube.queue import Backoff
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
 from provisioner.settings import TargetCallSettings, TargetSettings
 from provisioner.targets import Target, connect
 from target_image.api.client import TargetClient
@@ -56,7 +56,7 @@ def hole() -> Iterator[BlackHole]:
 
 def ask(target: Target) -> str:
     with pytest.raises(Transient) as caught:
-        target.call("look", lambda client: client.capacity())
+        target.capacity()
     return caught.value.code
 
 
@@ -71,7 +71,7 @@ def test_a_target_that_swallows_calls_holds_one_worker_and_not_all(hole: BlackHo
     eventually(lambda: len(hole.taken) > before, "the first call")
     for _ in range(20):
         with pytest.raises(Transient, match="TargetDown") as caught:
-            swallowing.call("look", lambda client: client.capacity())
+            swallowing.capacity()
         assert caught.value.delay_s is not None
         assert caught.value.delay_s < 1.2, "as soon as the one has its answer, the others go on"
     assert len(hole.taken) == before + 1
@@ -83,9 +83,9 @@ def test_it_is_asked_again_after_its_rest_and_its_answer_ends_that() -> None:
     gone = target("http://127.0.0.1:1")
     gone._backoff = Backoff(0, 0)
     assert ask(gone) == "TargetDown"
-    assert gone.call("look", lambda _client: 1) == 1
+    assert gone._call("look", lambda _client: 1) == 1
     assert gone._failures == 0
-    assert [gone.call("look", lambda _client: 2) for _ in range(3)] == [2, 2, 2]
+    assert [gone._call("look", lambda _client: 2) for _ in range(3)] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_what_an_answer_means(code: str, kind: type[Permanent | Transient], told
         raise problem(code, 409)
 
     with pytest.raises(kind) as caught:
-        asked.call("make volume pvc-1", refuses)
+        asked._call("make volume pvc-1", refuses)
     assert caught.value.code == told
     assert caught.value.detail.startswith("make volume pvc-1 on target t0: ")
     assert getattr(caught.value, "delay_s", None) == delay_s
@@ -119,7 +119,7 @@ def test_what_is_no_target_rests_too() -> None:
     def refuses(_client: TargetClient) -> None:
         raise problem("not-a-target", 502)
 
-    call: Callable[[], None] = lambda: asked.call("look", refuses)  # noqa: E731
+    call: Callable[[], None] = lambda: asked._call("look", refuses)  # noqa: E731
     with pytest.raises(Transient, match="NotATarget"):
         call()
     with pytest.raises(Transient, match="TargetDown"):
@@ -129,16 +129,15 @@ def test_what_is_no_target_rests_too() -> None:
 def test_a_slow_target_keeps_nobody_waiting_for_long() -> None:
     slow, hold = target("http://127.0.0.1:1"), threading.Event()
     workers = [
-        threading.Thread(target=lambda: slow.call("copy", lambda _client: hold.wait(10)))
+        threading.Thread(target=lambda: slow._call("copy", lambda _client: hold.wait(10)))
         for _ in range(CALLS.concurrency)
     ]
     for worker in workers:
         worker.start()
     eventually(lambda: slow._turns._value == 0, "all turns to be taken")
-    with pytest.raises(Transient) as caught:
-        slow.call("look", lambda _client: None)
-    assert (caught.value.code, caught.value.quiet) == ("TargetBusy", True)
+    with pytest.raises(Busy):
+        slow._call("look", lambda _client: None)
     hold.set()
     for worker in workers:
         worker.join(10)
-    assert slow.call("look", lambda _client: 1) == 1
+    assert slow._call("look", lambda _client: 1) == 1

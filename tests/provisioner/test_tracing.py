@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from provisioner import tracing
 from provisioner.errors import SettingsError
+from provisioner.observing import tracing
 from provisioner.settings import TracingSettings
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 from provisioner import settings
-from provisioner.access import Keeper
+from provisioner.context import Caches, Context
+from provisioner.credentials import Credentials
 from provisioner.kube.queue import Backoff
-from provisioner.metrics import Metrics
+from provisioner.observing.metrics import Metrics
+from provisioner.outcomes import Done
 from provisioner.planning import volumes
 from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName, name_of
-from provisioner.provision import Provisioning
-from provisioner.reconcile import Done, Key, Reconciler, VolumeName
+from provisioner.reconcile import Key, Reconciler, VolumeName
 from provisioner.sweep import Sweeper
 from provisioner.targets import Targets
 from tests.provisioner.agent_twin import Agent
@@ -37,6 +38,7 @@ class World:
                 ],
                 "sweep": {"mode": "remove", "graceSeconds": 0, "maxFraction": 1},
                 "images": {"allowUrls": True},
+                "targetCalls": {"pollSeconds": 0.1},
             },
             "test",
         )
@@ -50,40 +52,17 @@ class World:
         self.targets = Targets(self.settings, self.metrics, lambda item, _: self.agents[item.name])  # type: ignore[arg-type,return-value]
         for target in self.targets.values():
             target._backoff = Backoff(0, 0)
-        api, claims, pvs, recorder = (
-            cast(Any, self.api),
-            cast(Any, self.claims),
-            cast(Any, self.pvs),
-            cast(Any, self.recorder),
+        caches = Caches(cast(Any, self.claims), cast(Any, self.classes), cast(Any, self.pvs))
+        context = Context(
+            cast(Any, self.api), self.targets, cast(Any, self.recorder), self.metrics, self.identity, self.settings
         )
-        keeper = self.keeper = Keeper(
-            api, self.targets, cast(Any, self.classes), recorder, self.identity, b"k" * 32, self.settings.chap
-        )
-        provisioning = self.provisioning = Provisioning(
-            api, self.targets, keeper, claims, pvs, recorder, self.metrics, self.identity, self.settings.images, 0.1
-        )
-        self.reconcile = Reconciler(
-            api,
-            claims,
-            cast(Any, self.classes),
-            pvs,
-            self.targets,
-            provisioning,
-            keeper,
-            recorder,
-            self.metrics,
-            self.identity,
-        )
-        self.sweeper = Sweeper(
-            api, self.targets, recorder, self.metrics, self.identity, self.settings, lambda: {"elsewhere"}
-        )
+        self.reconcile = Reconciler(context, caches, Credentials(context, b"k" * 32))
+        self.sweeper = Sweeper(context, lambda: {"elsewhere"})
         self.refresh()
 
     def refresh(self) -> None:
         for cache in (self.claims, self.pvs, self.classes):
             cache.refresh()
-
-    # -- what people do ----------------------------------------------------------------------------------
 
     def make_class(
         self, name: str, policy: str = "Delete", parameters: dict[str, str] | None = None, **fields: Any
@@ -139,8 +118,6 @@ class World:
                     self.api._store(f"/api/v1/namespaces/ns/persistentvolumeclaims/{claim['metadata']['name']}", claim)
             if (pv.get("status") or {}).get("phase") != phase:
                 self.api._store(path, pv | {"status": {"phase": phase}})
-
-    # -- what there is -----------------------------------------------------------------------------------
 
     def pv(self, name: str) -> Json | None:
         return self.api.objects.get(f"/api/v1/persistentvolumes/{name}")

@@ -104,7 +104,9 @@ def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds, stopping
         address_space_bytes=bounds.memory_bytes, file_size_bytes=bounds.max_bytes, cpu_s=int(bounds.timeout_s)
     )
     # The formats are named, so that nothing is guessed from content; the process dies with this thread.
-    argv = ["setpriv", "--pdeathsig", "KILL", "--"]
+    # glibc reserves up to 128 MiB of addresses for each thread's own arena, and on a busy machine more of qemu-img's
+    # threads unpack at once: with 1 GiB in all it then ended because it could not start another thread.
+    argv = ["setpriv", "--pdeathsig", "KILL", "--", "env", "MALLOC_ARENA_MAX=1"]
     argv += ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "-S", "4k", str(image), str(output)]
 
     def objection() -> str:

@@ -14,7 +14,8 @@ from typing import Any
 import requests
 import yaml
 
-from cluster.components.control_plane import ADMINISTRATORS, ControlPlane
+from cluster.components.arguments import ADMINISTRATORS
+from cluster.components.control_plane import ControlPlane
 
 HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "host", "accept-encoding", "content-encoding"}
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cluster.components.control_plane import ControlPlane
-from provisioner.commands import inspection
+from provisioner.commands import check
 from provisioner.kube.client import secrets_path
 from target_image.api import requests
 from tests.provisioner.stage import Stage
@@ -38,7 +38,7 @@ def user(control_plane: ControlPlane, stage: Stage) -> Path:
     name = f"provisioner-{stage.id}"
     rules = [
         {"apiGroups": [group], "resources": [resource], "verbs": verbs.split()}
-        for (group, resource), verbs in inspection.CLUSTER_RIGHTS.items()
+        for (group, resource), verbs in check.CLUSTER_RIGHTS.items()
     ]
     rules.append({"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["kube-system"], "verbs": ["get"]})
     lease = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"]}

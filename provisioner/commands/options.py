@@ -1,0 +1,38 @@
+"""What all subcommands take, and the configuration that it leads to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from provisioner import logs, settings
+
+DEFAULT_CONFIG = "/etc/lundock/provisioner.yaml"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def cluster_options(command: Command) -> Command:
+    """--config, --kubeconfig and --context."""
+    for option in (
+        click.option("--context", help="Context of the kubeconfig file."),
+        click.option("--kubeconfig", type=click.Path(exists=True), help="Instead of the pod's service account."),
+        click.option("--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file, YAML."),
+    ):
+        command = option(command)
+    return command
+
+
+def load(config: str, *, text_logs: bool) -> settings.Settings:
+    """The configuration, with logging set up: as it says, or for a person at a terminal.
+
+    Raises:
+        SettingsError: the file cannot be used.
+    """
+    loaded = settings.load(Path(config))
+    for_people = loaded.log.model_copy(update={"format": "text", "level": "warning"})
+    logs.configure(for_people if text_logs else loaded.log)
+    return loaded

@@ -1,0 +1,1 @@
+"""What the provisioner shows of itself: health, metrics, traces."""
