@@ -47,7 +47,7 @@ class Api:
         return dict(answer.json())
 
     def create(self, path: str, manifest: Json) -> Json:
-        """Returns the object as it was stored."""
+        """Create an object. Returns it as it was stored."""
         answer = self._session.post(self._url + path, json=manifest, timeout=60)
         answer.raise_for_status()
         return dict(answer.json())
@@ -58,7 +58,7 @@ class Api:
             answer.raise_for_status()
 
     def each(self, call: Callable[[Any], object], items: Iterable[Any], threads: int = 8) -> None:
-        """Call it for every item, some at a time. Raises what a call raised."""
+        """Call it for every item, some at a time; an exception of a call is raised here."""
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(call, items))
 

@@ -107,7 +107,12 @@ class Report:
 
 
 def load(path: Path) -> Report:
-    """Read a report back. Raises KeyError or ValueError for a file that is not one."""
+    """Read a report back.
+
+    Raises:
+        KeyError: the file is not a report.
+        ValueError: the file is not JSON.
+    """
     data = json.loads(path.read_text(encoding="utf-8"))
     rows = [Row(**row) for row in data.pop("rows")]
     return Report(**data, rows=rows)

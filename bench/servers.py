@@ -25,7 +25,11 @@ READY_TIMEOUT_S = 60
 
 
 def run(*argv: str | Path, timeout_s: float = 300) -> str:
-    """Run a command to its end. Raises CalledProcessError, with its output in it."""
+    """Run a command to its end and return its stdout.
+
+    Raises:
+        CalledProcessError: it failed; with its output.
+    """
     done = subprocess.run(
         [str(word) for word in argv],
         text=True,

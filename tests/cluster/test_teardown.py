@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture
 def alone() -> Iterator[Cluster]:
-    """The cluster, while nobody else can use it; it is down at first."""
+    """The cluster, while no other session can use it; it is down at first."""
     need("root", "containerd", "docker")
     cluster = embedded.cluster(print)
     with (cache_home() / "cluster.users").open("a") as users:
