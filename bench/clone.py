@@ -22,6 +22,7 @@ import click
 
 from bench.report import Report, version_of
 from bench.servers import run, scratch
+from target_image.agent.backing import Address
 from target_image.agent.stores.sparse_file import SparseFileStore
 
 GIB, MIB = 2**30, 2**20
@@ -73,7 +74,7 @@ def timed(copy: Callable[[Path], None], target: Path) -> float:
 def store_copy(store: SparseFileStore, source: Path) -> Callable[[Path], None]:
     def copy(target: Path) -> None:
         size_bytes = source.stat().st_size
-        store.fill(target.stem, source, size_bytes, thin=True, progress=lambda _bytes_done: None)
+        store.fill(target.stem, Address.of_file(source), size_bytes, thin=True, progress=lambda _bytes_done: None)
 
     return copy
 
@@ -99,13 +100,13 @@ def one_size(report: Report, size_gib: int, rounds: int, sparse: SparseFileStore
         "sparse copy": (sparse, None),
         "qemu-img convert": (sparse, lambda a, b: run("qemu-img", "convert", "-f", "raw", "-O", "raw", a, b)),
     }
-    data = sparse.path("data-alone")
+    data = sparse.address("data-alone").as_file()
     ways[DATA_ALONE] = (sparse, lambda _source, b: run("cp", "--sparse=never", data, b))
     if size_gib <= PLAIN_COPY_LIMIT_GIB:
         ways["plain copy"] = (sparse, lambda a, b: run("cp", "--sparse=never", a, b, timeout_s=1800))
     sources = {}
     for store in (sparse, reflink):
-        sources[store] = store.path(f"source-{size_gib}")
+        sources[store] = store.address(f"source-{size_gib}").as_file()
         sources[store].parent.mkdir(parents=True, exist_ok=True)
         make_source(sources[store], size_gib * GIB)
     make_source(data, DATA_BYTES)
@@ -114,7 +115,7 @@ def one_size(report: Report, size_gib: int, rounds: int, sparse: SparseFileStore
         for way, (store, tool) in ways.items():
             source = sources[store]
             copy = store_copy(store, source) if tool is None else (lambda b, a=source, tool=tool: tool(a, b))
-            samples[way].append(timed(copy, store.path("copy")))
+            samples[way].append(timed(copy, store.address("copy").as_file()))
     for source in (*sources.values(), data):
         source.unlink()
     for way, seconds in samples.items():

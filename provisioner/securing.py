@@ -13,7 +13,7 @@ from provisioner.planning.claims import read_class
 from provisioner.planning.plan import Secure
 from provisioner.planning.volumes import GENERATION
 from provisioner.targets import Target
-from target_image.api import requests, responses
+from target_image.api import echo, requests, responses
 
 log = structlog.get_logger()
 
@@ -74,13 +74,7 @@ class Keeper:
                 f"the password is replaced when the last of {export.sessions} sessions has ended; stop the VM.",
                 15.0,
             )
-        spec = requests.ExportSpec(
-            iqn=export.iqn,
-            luns=export.luns,
-            access=export.access,
-            chap=login.chap if login else None,
-            owner=export.owner,
-        )
+        spec = echo.export_spec(export, login.chap if login else None)
         try:
             target.change_password(volume_id, spec)
         except Transient as error:
@@ -112,7 +106,7 @@ class Keeper:
             luns=[requests.Lun(lun=volumes.LUN, volume=volume.volume_id, read_only=volume.read_only)],
             access=requests.Access(initiators=list(allowed.initiators), networks=list(allowed.networks)),
             chap=login.chap if login else None,
-            owner=there.owner,
+            owner=echo.owner(there.owner),
         )
         if there.trashed_at is not None:
             target.restore_volume(volume.volume_id)

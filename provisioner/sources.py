@@ -11,7 +11,7 @@ from provisioner.planning import volumes
 from provisioner.planning.claims import TARGET, CatalogueImage, ClaimRequest, Clone, Empty, UrlImage
 from provisioner.planning.plan import is_ours, our_volume
 from provisioner.targets import Target
-from target_image.api import fields, requests
+from target_image.api import fields, requests, responses
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Sources:
         if name not in self._context.targets:
             return None
         volume = self._context.targets[name].get_volume(request.volume_id)
-        if volume is None or not isinstance(volume.source, requests.VolumeSource):
+        if volume is None or not isinstance(volume.source, responses.VolumeSource):
             return None
         if not volumes.is_owned(volume, self._context.identity, request.claim):
             return None

@@ -20,7 +20,7 @@ from provisioner.planning.claims import ClaimRequest, name_of, notes_of
 from provisioner.planning.placement import candidates
 from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 
 DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
@@ -117,7 +117,7 @@ def _provisioning(request: ClaimRequest, settings: Settings, identity: Identity)
         id=request.volume_id,
         iqn=volumes.iqn(identity, request.volume_id),
         luns=[],
-        access=requests.Access(),
+        access=responses.Access(),
         chap=None,
         owner=None,
         shard=0,

@@ -11,7 +11,7 @@ from typing import Any
 from lundock_common import quantity
 from provisioner.planning.claims import TARGET, ClaimName, ClaimRequest
 from provisioner.settings import TargetSettings
-from target_image.api import requests, responses
+from target_image.api import echo, requests, responses
 
 Json = dict[str, Any]
 
@@ -61,7 +61,7 @@ def owner(identity: Identity, claim: ClaimName) -> requests.Owner:
 
 def is_owned(volume: responses.Volume, identity: Identity, claim: ClaimName) -> bool:
     """Whether the volume was made by this release for this claim."""
-    return volume.owner is not None and volume.owner.model_dump() == owner(identity, claim).model_dump()
+    return echo.owner(volume.owner) == owner(identity, claim)
 
 
 def volume_spec(request: ClaimRequest, identity: Identity, source: requests.Source) -> requests.VolumeSpec:

@@ -36,12 +36,13 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from target_image.api import responses
+from target_image.api.problems import Code
 
 
 class AgentError(Exception):
     """Any error of the agent that is told to a caller."""
 
-    code: ClassVar[str] = "internal"
+    code: ClassVar[Code] = Code.INTERNAL
     title: ClassVar[str] = "The agent failed"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
@@ -56,19 +57,19 @@ class AgentError(Exception):
 
 
 class SettingsError(AgentError):
-    code = "settings"
+    code = Code.SETTINGS
     title = "The settings do not fit together"
 
 
 class LedgerError(AgentError):
-    code = "ledger"
+    code = Code.LEDGER
     title = "The ledger cannot be used"
 
 
 class CommandFailed(AgentError):
     """A program ended with another exit code than 0, or had to be stopped (exit_code is None)."""
 
-    code = "command-failed"
+    code = Code.COMMAND_FAILED
     title = "A program failed"
 
     def __init__(self, argv: Sequence[str], exit_code: int | None, stderr: str) -> None:
@@ -80,117 +81,117 @@ class CommandFailed(AgentError):
 
 
 class Unauthorized(AgentError):
-    code = "unauthorized"
+    code = Code.UNAUTHORIZED
     title = "A bearer token is needed"
     status = 401
 
 
 class NotFound(AgentError):
-    code = "not-found"
+    code = Code.NOT_FOUND
     title = "There is no such thing"
     status = 404
 
 
 class Conflict(AgentError):
-    code = "conflict"
+    code = Code.CONFLICT
     title = "The request contradicts what is there"
     status = 409
 
 
 class IdentityConflict(Conflict):
-    code = "identity-conflict"
+    code = Code.IDENTITY_CONFLICT
     title = "The id exists with another identity"
 
 
 class NameTaken(Conflict):
-    code = "name-taken"
+    code = Code.NAME_TAKEN
     title = "Another export has this name"
 
 
 class InUse(Conflict):
-    code = "in-use"
+    code = Code.IN_USE
     title = "Live sessions are in the way"
     retryable = True
 
 
 class StartGrace(Conflict):
-    code = "start-grace"
+    code = Code.START_GRACE
     title = "The target has just started"
     retryable = True
 
 
 class VolumeExported(Conflict):
-    code = "volume-exported"
+    code = Code.VOLUME_EXPORTED
     title = "The volume is exported"
     retryable = True
 
 
 class NotReady(Conflict):
-    code = "not-ready"
+    code = Code.NOT_READY
     title = "Something this builds on is not ready"
     retryable = True
 
 
 class PreconditionFailed(AgentError):
-    code = "precondition-failed"
+    code = Code.PRECONDITION_FAILED
     title = "It changed since it was read"
     status = 412
 
 
 class Invalid(AgentError):
-    code = "invalid"
+    code = Code.INVALID
     title = "The request makes no sense"
     status = 422
 
 
 class NotSupported(Invalid):
-    code = "not-supported"
+    code = Code.NOT_SUPPORTED
     title = "This target cannot do that"
 
 
 class UnknownImage(Invalid):
-    code = "unknown-image"
+    code = Code.UNKNOWN_IMAGE
     title = "There is no such image"
 
 
 class PreconditionRequired(AgentError):
-    code = "precondition-required"
+    code = Code.PRECONDITION_REQUIRED
     title = "A change needs If-Match"
     status = 428
 
 
 class StoreFailed(AgentError):
-    code = "store-failed"
+    code = Code.STORE_FAILED
     title = "The volume store failed"
     retryable = True
 
 
 class SourceChanged(StoreFailed):
-    code = "source-changed"
+    code = Code.SOURCE_CHANGED
     title = "The source was written while it was copied"
 
 
 class ImageFailed(AgentError):
-    code = "image-failed"
+    code = Code.IMAGE_FAILED
     title = "The image cannot be used"
     status = 424
     retryable = True
 
 
 class EngineFailed(AgentError):
-    code = "engine-failed"
+    code = Code.ENGINE_FAILED
     title = "The iSCSI engine refused"
     status = 503
     retryable = True
 
 
 class EngineDown(EngineFailed):
-    code = "engine-down"
+    code = Code.ENGINE_DOWN
     title = "The iSCSI engine does not answer"
 
 
 class NoSpace(AgentError):
-    code = "no-space"
+    code = Code.NO_SPACE
     title = "There is not enough space"
     status = 507
     retryable = True

@@ -20,7 +20,7 @@ import urllib3
 from pydantic import BaseModel, ValidationError
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
-from target_image.api import problems, requests, responses
+from target_image.api import echo, problems, requests, responses
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -32,7 +32,7 @@ class TargetError(Exception):
 
 
 class ApiProblem(TargetError):
-    """The agent refused; `code` is stable (target_image/agent/errors.py lists them)."""
+    """The agent refused; `code` is stable (problems.Code lists them; a newer agent may have others)."""
 
     def __init__(self, problem: problems.Problem, retry_after_s: float | None = None) -> None:
         super().__init__(f"{problem.detail} ({problem.code})")
@@ -58,12 +58,17 @@ class OutcomeUnknown(TargetError):
 
 
 class TargetClient:
-    """One target's API.
+    """One target's API. Thread-safe. Every method raises a TargetError and nothing else.
 
-    `token_file` is read for every request, so a rotated token needs no restart. `timeout_s` bounds the
-    connection and each wait for bytes. Up to `pool_size` connections are kept for the next calls; give as many
-    as threads use one client at the same time. Proxies of the environment are not asked: they must never see the
-    token. Every method raises a TargetError and nothing else.
+    Proxies of the environment are not asked: they must never see the token.
+
+    Args:
+        base_url: Where the target's API is, without /v1.
+        token: The bearer token.
+        token_file: The file of the bearer token. Read for every request, so that a rotated token needs no restart.
+        ca_file: PEM certificates that the target's certificate is checked against; the system's otherwise.
+        timeout_s: Bounds the connection and each wait for bytes.
+        pool_size: Connections that are kept for the next calls; as many as threads use one client at the same time.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class TargetClient:
         )
 
     def close(self) -> None:
+        """Close the connections that were kept."""
         self._pool.clear()
 
     def __enter__(self) -> Self:
@@ -97,18 +103,19 @@ class TargetClient:
     ) -> None:
         self.close()
 
-    # -- volumes ---------------------------------------------------------------------------------------
-
     def ensure_volume(self, id: str, spec: requests.VolumeSpec) -> responses.Volume:
-        """Make the volume, or find it made. Its `phase` says whether it is ready yet; poll with get_volume."""
+        """Make the volume, or find it as asked for. Its `phase` says whether it is ready; poll with get_volume."""
         return self._call("PUT", f"/v1/volumes/{quote(id)}", responses.Volume, body=spec)
 
     def grow_volume(self, id: str, size_bytes: int) -> responses.Volume:
         """Make the volume at least this large. 409 `in-use` while sessions live where grow is `detached`."""
         path = f"/v1/volumes/{quote(id)}"
         response = self._send("GET", path)
-        volume = self._read("GET", path, response, responses.Volume)
-        spec = requests.VolumeSpec(size_bytes=size_bytes, source=volume.source, owner=volume.owner, thin=volume.thin)
+        volume = self._parse("GET", path, response, responses.Volume)
+        try:
+            spec = echo.volume_spec(volume, size_bytes=size_bytes)
+        except ValueError as error:
+            raise TargetError(f"volume {id} at {self.base_url} cannot grow by this version: {error}") from error
         return self._call("PUT", path, responses.Volume, body=spec, headers={"If-Match": response.headers["ETag"]})
 
     def get_volume(self, id: str) -> responses.Volume | None:
@@ -116,10 +123,11 @@ class TargetClient:
         return self._get_or_none(f"/v1/volumes/{quote(id)}", responses.Volume)
 
     def list_volumes(self) -> list[responses.Volume]:
+        """Every volume."""
         return self._call("GET", "/v1/volumes", responses.VolumeList).items
 
     def delete_volume(self, id: str) -> None:
-        """Delete the volume and its data. Not there is success; 409 `volume-exported` while exported."""
+        """Delete the volume and its data. Succeeds if it does not exist; 409 `volume-exported` while exported."""
         self._send("DELETE", f"/v1/volumes/{quote(id)}")
 
     def trash_volume(self, id: str) -> responses.Volume:
@@ -130,10 +138,8 @@ class TargetClient:
         """Take the volume out of the trash."""
         return self._call("DELETE", f"/v1/volumes/{quote(id)}/trash", responses.Volume)
 
-    # -- exports ---------------------------------------------------------------------------------------
-
     def ensure_export(self, id: str, spec: requests.ExportSpec) -> responses.Export:
-        """Make the export, or find it made. 428 `precondition-required` where it exists with other access or CHAP."""
+        """Make the export, or find it as asked for. 428 `precondition-required` if its LUNs, access or CHAP differ."""
         return self._call("PUT", f"/v1/exports/{quote(id)}", responses.Export, body=spec)
 
     def change_export(self, id: str, spec: requests.ExportSpec, *, force: bool = False) -> responses.Export:
@@ -141,7 +147,7 @@ class TargetClient:
         etag = self._send("GET", f"/v1/exports/{quote(id)}").headers["ETag"]
         return self._call(
             "PUT",
-            f"/v1/exports/{quote(id)}{_force(force)}",
+            f"/v1/exports/{quote(id)}{_force_query(force)}",
             responses.Export,
             body=spec,
             headers={"If-Match": etag},
@@ -152,16 +158,15 @@ class TargetClient:
         return self._get_or_none(f"/v1/exports/{quote(id)}", responses.Export)
 
     def list_exports(self) -> list[responses.Export]:
+        """Every export."""
         return self._call("GET", "/v1/exports", responses.ExportList).items
 
     def delete_export(self, id: str, *, force: bool = False) -> None:
-        """Stop serving. Not there is success; 409 `in-use` with the sessions, which `force` ends first."""
-        self._send("DELETE", f"/v1/exports/{quote(id)}{_force(force)}")
-
-    # -- images ----------------------------------------------------------------------------------------
+        """Stop serving. Succeeds if it does not exist; 409 `in-use` with the sessions, which `force` ends first."""
+        self._send("DELETE", f"/v1/exports/{quote(id)}{_force_query(force)}")
 
     def put_image(self, name: str, spec: requests.ImageSpec) -> responses.Image:
-        """Register an image and begin to fetch it; its `phase` and `bytes_done` tell the progress."""
+        """Register an image and start to fetch it; its `phase` and `bytes_done` say how far it is."""
         return self._call("PUT", f"/v1/images/{quote(name)}", responses.Image, body=spec)
 
     def get_image(self, name: str) -> responses.Image | None:
@@ -169,39 +174,39 @@ class TargetClient:
         return self._get_or_none(f"/v1/images/{quote(name)}", responses.Image)
 
     def list_images(self) -> list[responses.Image]:
+        """Every image: the catalogue's and those that were put here."""
         return self._call("GET", "/v1/images", responses.ImageList).items
 
     def delete_image(self, name: str) -> None:
+        """Forget the image and its file. Succeeds if it does not exist."""
         self._send("DELETE", f"/v1/images/{quote(name)}")
-
-    # -- sessions and the target itself ----------------------------------------------------------------
 
     def sessions(self) -> list[responses.Session]:
         """Every live session of this target."""
         return self._call("GET", "/v1/sessions", responses.SessionList).items
 
     def end_session(self, export: str, session: int) -> None:
-        """End one session; gone already is success. An initiator that may log in will come back."""
+        """End one session; succeeds if it has ended. An initiator that may log in will come back."""
         self._send("DELETE", f"/v1/sessions/{quote(export)}/{session}")
 
     def capabilities(self) -> responses.Capabilities:
+        """What this target can do."""
         return self._call("GET", "/v1/capabilities", responses.Capabilities)
 
     def capacity(self) -> responses.Capacity:
+        """The space of this target."""
         return self._call("GET", "/v1/capacity", responses.Capacity)
-
-    # -- how ---------------------------------------------------------------------------------------------
 
     def _get_or_none(self, path: str, model: type[T]) -> T | None:
         try:
             return self._call("GET", path, model)
         except ApiProblem as problem:
-            if problem.code == "not-found":
+            if problem.code == problems.Code.NOT_FOUND:
                 return None
             raise
 
     def _call(self, method: str, path: str, model: type[T], **request: Any) -> T:
-        return self._read(method, path, self._send(method, path, **request), model)
+        return self._parse(method, path, self._send(method, path, **request), model)
 
     def _send(
         self, method: str, path: str, *, body: BaseModel | None = None, headers: dict[str, str] | None = None
@@ -211,7 +216,7 @@ class TargetClient:
         content = None
         if body is not None:
             sent["Content-Type"] = "application/json"
-            content = _reveal(body)
+            content = _to_json_with_passwords(body)
         try:
             response = self._pool.request(method, url, body=content, headers=sent, retries=False, redirect=False)
         except (NewConnectionError, ConnectTimeoutError, SSLError) as error:
@@ -221,7 +226,7 @@ class TargetClient:
         except (HTTPError, ValueError) as error:  # ValueError: http.client's, of a header that cannot be
             raise OutcomeUnknown(f"{method} {url}: no usable answer: {error}") from error
         if response.status >= 400:
-            raise _problem(method, url, response)
+            raise _to_error(method, url, response)
         return response
 
     def _authorization(self) -> dict[str, str]:
@@ -233,7 +238,7 @@ class TargetClient:
                 raise Unreachable(f"the token file {self._token_file} cannot be read: {error.strerror}") from error
         return {"Authorization": f"Bearer {token}"} if token else {}
 
-    def _read(self, method: str, path: str, response: urllib3.BaseHTTPResponse, model: type[T]) -> T:
+    def _parse(self, method: str, path: str, response: urllib3.BaseHTTPResponse, model: type[T]) -> T:
         try:
             return model.model_validate_json(response.data)
         except ValidationError as error:
@@ -243,11 +248,11 @@ class TargetClient:
             ) from error
 
 
-def _force(force: bool) -> str:
+def _force_query(force: bool) -> str:
     return "?force=true" if force else ""
 
 
-def _reveal(model: BaseModel) -> bytes:
+def _to_json_with_passwords(model: BaseModel) -> bytes:
     """The model as JSON with its passwords in clear: this is the one place that sends them."""
     content = model.model_dump(mode="json")
     if isinstance(model, requests.ExportSpec) and model.chap is not None:
@@ -257,7 +262,7 @@ def _reveal(model: BaseModel) -> bytes:
     return json.dumps(content).encode()
 
 
-def _problem(method: str, url: str, response: urllib3.BaseHTTPResponse) -> ApiProblem:
+def _to_error(method: str, url: str, response: urllib3.BaseHTTPResponse) -> ApiProblem:
     try:
         problem = problems.Problem.model_validate_json(response.data)
     except ValidationError:
@@ -266,7 +271,7 @@ def _problem(method: str, url: str, response: urllib3.BaseHTTPResponse) -> ApiPr
             title=response.reason or "",
             status=response.status,
             detail=f"{method} {url} was answered with {response.status} {response.reason}, and not by a target",
-            code="not-a-target",
+            code=problems.Code.NOT_A_TARGET,
             retryable=response.status >= 500,
         )
     after = response.headers.get("Retry-After", "")

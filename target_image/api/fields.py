@@ -36,7 +36,7 @@ MAX_LUN = 16383
 
 
 class Phase(StrEnum):
-    """Where a volume, an export or an image is in its life."""
+    """Where a volume, an export or an image is in its life. A word of a newer agent is read as UNKNOWN."""
 
     PENDING = "pending"
     WORKING = "working"
@@ -44,9 +44,17 @@ class Phase(StrEnum):
     FAILED = "failed"
     OFFLINE = "offline"
     DELETING = "deleting"
+    UNKNOWN = "unknown"
+    """Never answered. It is neither ready nor failed, so that whoever waits for one of these goes on waiting."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Phase | None:
+        return cls.UNKNOWN if isinstance(value, str) else None
 
 
 class ImageFormat(StrEnum):
+    """The formats of an image's file that a request may name."""
+
     RAW = "raw"
     QCOW2 = "qcow2"
     ISO = "iso"

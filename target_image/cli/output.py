@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from lundock_common.command_line import Failure
 from lundock_common.quantity import for_people
 from lundock_common.tables import Form, render, serialize
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 
 T = TypeVar("T", bound=BaseModel)
 Columns = dict[str, Callable[[Any], str]]
@@ -75,9 +75,9 @@ def _phase(model: Any) -> str:
 
 
 def _source(volume: responses.Volume) -> str:
-    if isinstance(volume.source, requests.ImageSource):
+    if isinstance(volume.source, responses.ImageSource):
         return f"image {volume.source.image}"
-    return f"volume {volume.source.volume}" if isinstance(volume.source, requests.VolumeSource) else "-"
+    return f"volume {volume.source.volume}" if isinstance(volume.source, responses.VolumeSource) else "-"
 
 
 _COLUMNS: dict[type[BaseModel], Columns] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from target_image.api import fields, problems, requests, responses
+from target_image.api import echo, fields, problems, requests, responses
 from target_image.api.client import ApiProblem
 from tests.provisioner.twins import Fuse
 
@@ -45,7 +45,7 @@ class Agent:
         if there is not None:
             if there.trashed_at is not None:
                 raise problem("not-ready", 409, "in the trash", retryable=True)
-            if (there.source, there.owner) != (spec.source, spec.owner):
+            if (echo.source(there.source), echo.owner(there.owner)) != (spec.source, spec.owner):
                 raise problem("identity-conflict", 409)
             return there
         if isinstance(spec.source, requests.ImageSource) and spec.source.image not in self.images:
@@ -56,8 +56,8 @@ class Agent:
             id=id,
             size_bytes=-(-spec.size_bytes // 2**20) * 2**20,
             allocated_bytes=0,
-            source=spec.source,
-            owner=spec.owner,
+            source=spec.source.model_dump(),
+            owner=spec.owner and spec.owner.model_dump(),
             thin=spec.thin,
             phase=fields.Phase.WORKING if id in self.working else fields.Phase.READY,
             created_at=datetime(2026, 1, 1, tzinfo=UTC),
@@ -121,10 +121,10 @@ class Agent:
         export = responses.Export(
             id=id,
             iqn=spec.iqn or f"iqn.2026-11.io.lundock:{id}",
-            luns=spec.luns,
-            access=spec.access,
+            luns=[lun.model_dump() for lun in spec.luns],
+            access=spec.access.model_dump(),
             chap=chap,
-            owner=spec.owner,
+            owner=spec.owner and spec.owner.model_dump(),
             shard=0,
             portals=["0.0.0.0:3260"],
             phase=fields.Phase.READY,

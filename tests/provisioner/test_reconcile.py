@@ -115,7 +115,7 @@ def test_what_was_begun_with_another_source_is_begun_again(world: World) -> None
     assert isinstance(world.reconcile(claim), Again)
     assert world.reconcile(claim) == Done()
     (volume,) = [volume for agent in world.agents.values() for volume in agent.volumes.values()]
-    assert volume.source == requests.EmptySource()
+    assert volume.source == responses.EmptySource()
 
 
 def begin(world: World, name: str, class_name: str = "delete", **claim: object) -> tuple[ClaimName, str]:
@@ -207,7 +207,7 @@ class TestClones:
         world.agents["t0" if on == "t1" else "t1"].room_bytes = 2**50
         source = {"kind": "PersistentVolumeClaim", "name": "golden"}
         clone = world.provision("clone", dataSource=source)
-        assert world.agents[on].volumes[clone].source == requests.VolumeSource(volume=golden)
+        assert world.agents[on].volumes[clone].source == responses.VolumeSource(volume=golden)
 
     def test_it_waits_for_its_source(self, world: World) -> None:
         claim = world.make_claim("clone", "delete", dataSource={"kind": "PersistentVolumeClaim", "name": "golden"})
@@ -243,7 +243,7 @@ class TestClones:
         source = {"kind": "PersistentVolumeClaim", "name": "golden"}
         clone = world.provision("clone", "other", size="5Gi", dataSource=source)
         on = next(agent for agent in world.agents.values() if clone in agent.volumes)
-        assert on.volumes[clone].source == requests.VolumeSource(volume=golden)
+        assert on.volumes[clone].source == responses.VolumeSource(volume=golden)
         assert on.volumes[clone].size_bytes == 5 * 2**30
 
     @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from provisioner.planning import orphans as judging
 from provisioner.planning.orphans import Named, Orphan
 from provisioner.planning.volumes import Identity
 from provisioner.settings import SweepSettings
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 from target_image.api.client import Unreachable
 from tests.provisioner.world import World
 
@@ -30,8 +30,8 @@ def volume(
         id=id,
         size_bytes=1,
         allocated_bytes=0,
-        source=requests.EmptySource(),
-        owner=requests.Owner(**{"cluster": "cluster", "release": "ns/lundock", "claim_uid": id[4:], **owner}),
+        source=responses.EmptySource(),
+        owner=responses.Owner(**{"cluster": "cluster", "release": "ns/lundock", "claim_uid": id[4:], **owner}),
         thin=True,
         phase=phase,
         created_at=NOW - 100 * HOUR,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -41,7 +42,8 @@ def serve_argv(data_dir: Path, run_dir: Path, share_dir: Path, first_port: int, 
 class AgentProcess:
     """`lundock-target serve`. Start it, kill it, start it again: the folder stays."""
 
-    def __init__(self, folder: Path, *options: str, shards: int = 1) -> None:
+    def __init__(self, folder: Path, *options: str, shards: int = 1, code: Path | None = None) -> None:
+        """`code` is a folder with the packages of another version, which runs instead of this one."""
         self.folder = folder
         self.data = folder / "data"
         self.run = folder / "run"
@@ -52,6 +54,8 @@ class AgentProcess:
             *serve_argv(self.data, self.run, folder, self.port, shards),
             *("--check-interval-s=0.5", *options),
         ]
+        self._code = code  # as the working folder, too: `python -m` looks there first
+        self._environment = None if code is None else {**os.environ, "PYTHONPATH": str(code)}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -75,7 +79,7 @@ class AgentProcess:
 
     def start(self, *, ready: bool = True) -> AgentProcess:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._argv, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._argv, stdout=log, stderr=log, env=self._environment, cwd=self._code)
         if ready:
             try:
                 eventually(self.ready, "the agent is ready", PATIENCE_S)

@@ -26,10 +26,10 @@ def make_agent(tmp_path: Path) -> Iterator[MakeAgent]:
     need("tgtd")
     agents: list[AgentProcess] = []
 
-    def make(*options: str, name: str = "agent", shards: int = 1) -> AgentProcess:
+    def make(*options: str, name: str = "agent", shards: int = 1, code: Path | None = None) -> AgentProcess:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        agents.append(AgentProcess(folder, *options, shards=shards))
+        agents.append(AgentProcess(folder, *options, shards=shards, code=code))
         return agents[-1]
 
     yield make

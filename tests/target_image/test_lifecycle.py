@@ -160,7 +160,7 @@ def test_it_serves_over_ipv6(settings: Settings) -> None:
     try:
         eventually(agent.ready, "it serves")
         agent.volumes.ensure("disk", volume_spec())
-        made = agent.exports.ensure("disk", export_spec("disk", access={"networks": ["::1"]})).export
+        made = agent.exports.ensure("disk", export_spec("disk", access={"networks": ["::1"]})).answer
         agent.exports.ensure("other", export_spec("disk", access={"networks": ["2001:db8::/32"]}))
         portal = f"[::1]:{settings.iscsi_port}"
         assert made.portals == [portal]

@@ -44,9 +44,8 @@ def test_available_is_never_negative_nor_beyond_the_ratio(
     free: int, allocated: int, promised: int, ratio: float
 ) -> None:
     found = measure(
-        Space(free + allocated, free),
+        Space(free + allocated, free, allocated),
         promised_bytes=promised,
-        allocated_bytes=allocated,
         ratio=ratio,
         reserve_bytes=GIB,
     )
@@ -55,13 +54,13 @@ def test_available_is_never_negative_nor_beyond_the_ratio(
 
 
 def test_what_is_written_does_not_change_what_may_be_promised() -> None:
-    before = measure(Space(100, 100), promised_bytes=40, allocated_bytes=0, ratio=1, reserve_bytes=10)
-    after = measure(Space(100, 70), promised_bytes=40, allocated_bytes=30, ratio=1, reserve_bytes=10)
+    before = measure(Space(100, 100, 0), promised_bytes=40, ratio=1, reserve_bytes=10)
+    after = measure(Space(100, 70, 30), promised_bytes=40, ratio=1, reserve_bytes=10)
     assert before.available_bytes == after.available_bytes == 50
 
 
 def test_blocks_that_clones_share_do_not_make_the_disk_larger() -> None:
-    found = measure(Space(100, 80), promised_bytes=60, allocated_bytes=60, ratio=1, reserve_bytes=10)
+    found = measure(Space(100, 80, 60), promised_bytes=60, ratio=1, reserve_bytes=10)
     assert found.available_bytes == 100 - 10 - 60
 
 
@@ -76,9 +75,8 @@ def test_what_is_spare_can_be_written_and_every_promise_kept(
 ) -> None:
     def found(written: int) -> responses.Capacity:
         return measure(
-            Space(free + allocated, free - written),
+            Space(free + allocated, free - written, allocated),
             promised_bytes=promised,
-            allocated_bytes=allocated,
             ratio=ratio,
             reserve_bytes=GIB,
         )

@@ -17,10 +17,10 @@ from typing import Protocol
 
 import structlog
 
+from target_image.agent import translate
 from target_image.agent.demo.banner import Row, banner
 from target_image.agent.demo.plan import Plan, PlannedLun
 from target_image.agent.demo.usage import Portal
-from target_image.agent.engines import Credentials
 from target_image.agent.errors import AgentError, ImageFailed
 from target_image.agent.images.library import DEMO, Images
 from target_image.agent.service.exports import Exports
@@ -154,7 +154,8 @@ class Demo:
             for planned in served
         ]
         record = self._service.ledger.export(EXPORT_ID)
-        if record is None or list(record.luns) != luns or record.chap != self._credentials():
+        chap = translate.chap_to_row(self._plan.chap)
+        if record is None or (record.luns, record.chap) != (translate.luns_to_rows(luns), chap):
             spec = requests.ExportSpec(iqn=self._plan.iqn, luns=luns, chap=self._plan.chap)
             if_match = None if record is None else "*"
             self._service.exports.ensure(EXPORT_ID, spec, if_match, force=True)
@@ -172,12 +173,12 @@ class Demo:
             return True
         if planned.image is None:
             spec = requests.VolumeSpec(size_bytes=planned.size_bytes)
-            return self._service.volumes.ensure(id, spec, "*" if record else None).volume.phase is fields.Phase.READY
+            return self._service.volumes.ensure(id, spec, "*" if record else None).answer.phase is fields.Phase.READY
         if planned.image != DEMO and not self._image_arrives(planned.image):
             return False
         spec = requests.VolumeSpec(size_bytes=MIB, source=requests.ImageSource(image=planned.image))
         try:
-            return self._service.volumes.ensure(id, spec).volume.phase is fields.Phase.READY
+            return self._service.volumes.ensure(id, spec).answer.phase is fields.Phase.READY
         except ImageFailed:
             return False  # it failed just now: the next step lets the demo disk stand in
 
@@ -212,10 +213,6 @@ class Demo:
         if planned.host_file is not None and planned.host_file.read_only:
             return volume.size_bytes, "ready, READ-ONLY"
         return volume.size_bytes, "ready"
-
-    def _credentials(self) -> Credentials | None:
-        chap = self._plan.chap
-        return None if chap is None else Credentials(chap.username, chap.password.get_secret_value())
 
     def _volume_id(self, planned: PlannedLun) -> str:
         """With a tag of this data folder, since the SCSI identity comes from the id and two targets must differ.

@@ -1,6 +1,6 @@
 """Target engines: what makes a backing file reachable over iSCSI.
 
-An engine holds no desired state. It is told what one target shall be (`apply`) and makes it so, whatever
+An engine holds no desired state. It takes what one target must be (`apply`) and makes it so, whatever
 was there before; the ledger is what survives. Every method may be called again after a failure.
 """
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from target_image.agent.backing import Address
+
 if TYPE_CHECKING:
     from target_image.agent.settings import Settings
 
@@ -20,7 +22,7 @@ class BackingLun:
     """One LUN as an engine needs it. `serial` and `wwn` come from `naming` and never change."""
 
     lun: int
-    path: str
+    address: Address
     size_bytes: int
     read_only: bool
     thin: bool
@@ -29,7 +31,6 @@ class BackingLun:
     """16 hex digits, the vendor-specific part of a locally assigned NAA designator."""
     product_id: str
     """At most 16 ASCII characters (SPC-4 INQUIRY)."""
-    block_device: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class TargetState:
-    """What one target shall be. `tid` is unique over all shards and never used again."""
+    """What one target must be. `tid` is unique over all shards and never used again."""
 
     tid: int
     shard: int
@@ -60,6 +61,8 @@ class TargetState:
 
 @dataclass(frozen=True)
 class LiveSession:
+    """One iSCSI session (I_T nexus) of a target, as the engine numbers it."""
+
     iqn: str
     session: int
     initiator: str
@@ -69,11 +72,15 @@ class LiveSession:
 
 @dataclass(frozen=True)
 class EngineCapabilities:
+    """What an engine can do; a request beyond it is NotSupported."""
+
     grow: Literal["online", "detached"]
+    """`detached`: no initiator learns of a growth, so that a volume grows only while no session lives."""
     mutual_chap: bool
     access_by_initiator: bool
     access_by_network: bool
     access_by_both: bool
+    """Whether an access list may name initiators and networks, and who logs in has to be in both."""
     unmap: bool
 
 
@@ -84,7 +91,7 @@ class Engine(Protocol):
     capabilities: EngineCapabilities
 
     def start(self) -> None:
-        """Start (or adopt) what serves iSCSI, without serving yet. Raises EngineError with what is missing."""
+        """Start (or adopt) what serves iSCSI, without serving yet. Raises EngineFailed with what is missing."""
 
     def open(self) -> None:
         """Begin to serve: called once, after every target of the ledger was applied."""
@@ -92,7 +99,7 @@ class Engine(Protocol):
     def stop(self) -> None:
         """End every session and leave nothing behind; in under 5 s."""
 
-    def end_hung(self) -> None:
+    def kill_hung(self) -> None:
         """Kill each process that has not answered for settings.hung_after_s, so that it counts as dead."""
 
     def dead_shards(self) -> set[int]:
@@ -114,19 +121,16 @@ class Engine(Protocol):
         """Make the target exactly this and read it back. Live sessions stay, whatever changed."""
 
     def remove(self, target: TargetState) -> None:
-        """Take the target down, with its sessions. Not there is success."""
+        """Take the target down, with its sessions. Succeeds if it does not exist."""
 
     def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
-        """Read these back, and give those that are not what was applied; `apply` mends them."""
-
-    def targets(self, shard: int) -> set[str]:
-        """The IQNs that exist now."""
+        """Read these back, and give those that are not what was applied; `apply` repairs them."""
 
     def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
         """Live sessions of these targets."""
 
     def end_session(self, target: TargetState, session: LiveSession) -> None:
-        """End one session. Gone already is success."""
+        """End one session. Succeeds if it has ended."""
 
     def session_bytes(self, target: TargetState) -> dict[int, tuple[int, int]]:
         """Bytes read and written by LUN over the live sessions; empty where the engine does not count."""

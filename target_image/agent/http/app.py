@@ -88,7 +88,7 @@ def _volumes(agent: Agent) -> APIRouter:
         """One volume; its ETag is what a change names in If-Match."""
         found = volumes.get(id)
         response.headers["ETag"] = found.etag
-        return found.volume
+        return found.answer
 
     @router.put(
         "/{id}",
@@ -102,11 +102,11 @@ def _volumes(agent: Agent) -> APIRouter:
         """Make a volume, or find it made (200). A larger size grows it, and needs If-Match."""
         done = await run_in_threadpool(volumes.ensure, id, spec, if_match)  # one thread, not FastAPI's two in turn
         response.headers["ETag"] = done.etag
-        if done.volume.phase is fields.Phase.WORKING:
+        if done.answer.phase is fields.Phase.WORKING:
             response.status_code = HTTPStatus.ACCEPTED
         elif done.created:
             response.status_code = HTTPStatus.CREATED
-        return done.volume
+        return done.answer
 
     @router.delete("/{id}", status_code=204, responses=problems(409))
     def delete_volume(id: Id) -> None:
@@ -118,14 +118,14 @@ def _volumes(agent: Agent) -> APIRouter:
         """Put a volume aside, data kept: it cannot be exported until it is restored."""
         done = volumes.trash(id)
         response.headers["ETag"] = done.etag
-        return done.volume
+        return done.answer
 
     @router.delete("/{id}/trash", responses=problems(404, 409))
     def restore_volume(id: Id, response: Response) -> Volume:
         """Take a volume out of the trash."""
         done = volumes.restore(id)
         response.headers["ETag"] = done.etag
-        return done.volume
+        return done.answer
 
     return router
 
@@ -144,7 +144,7 @@ def _exports(agent: Agent) -> APIRouter:
         """One export; its ETag is what a change names in If-Match."""
         found = exports.get(id)
         response.headers["ETag"] = found.etag
-        return found.export
+        return found.answer
 
     @router.put(
         "/{id}", responses={201: {"model": Export, "description": "Made."}, **problems(400, 409, 412, 428, 507)}
@@ -157,7 +157,7 @@ def _exports(agent: Agent) -> APIRouter:
         response.headers["ETag"] = done.etag
         if done.created:
             response.status_code = HTTPStatus.CREATED
-        return done.export
+        return done.answer
 
     @router.delete("/{id}", status_code=204, responses=problems(409, 507))
     def delete_export(id: Id, force: Force = False) -> None:

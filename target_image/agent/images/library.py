@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 
+from target_image.agent import translate
 from target_image.agent.errors import (
     IdentityConflict,
     ImageFailed,
@@ -30,6 +31,7 @@ from target_image.agent.images.allowlist import AllowList, Everywhere, Policy, R
 from target_image.agent.images.files import ImageFiles
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
+from target_image.agent.state.rows import ImageSpec
 from target_image.api import fields, requests, responses
 
 DEMO = "demo"
@@ -54,7 +56,7 @@ class Source:
     """Where an image comes from. Without a spec it is the demo disk, which the container carries."""
 
     key: str
-    spec: requests.ImageSpec | None
+    spec: ImageSpec | None
     policy: Policy
     by_content: bool = False
     """Whether its content says what it is: the name of a URL often does not (Ubuntu's and CirrOS' .img are qcow2)."""
@@ -97,7 +99,7 @@ class Images:
             self._allowed = AllowList.parse([*settings.image_hosts, *catalogue.hosts(known)])
         except ValueError as error:
             raise SettingsError(f"--image-hosts: {error}: give host names, *.domains or networks") from error
-        self._known = {name: entry.spec for name, entry in known.items()}
+        self._known = {name: translate.image_spec_to_row(entry.spec) for name, entry in known.items()}
         self._by_content: set[str] = set()
         self._demo_disk = settings.share_dir / "demo.img.gz"
         self._stand_ins: set[str] = set()
@@ -124,8 +126,9 @@ class Images:
 
     # -- the API ---------------------------------------------------------------------------------------
 
-    def put(self, name: str, spec: requests.ImageSpec) -> responses.Image:
+    def put(self, name: str, asked: requests.ImageSpec) -> responses.Image:
         """Have an image under a name; fetching begins. Raises Invalid, IdentityConflict."""
+        spec = translate.image_spec_to_row(asked)
         if name == DEMO or (name in self._known and self._known[name] != spec):
             raise IdentityConflict(f"the image {name} is part of this target: choose another name")
         with self._mutex:
@@ -159,11 +162,15 @@ class Images:
         size_bytes = self._files.ready_bytes(source.key)
         if size_bytes is not None:
             return responses.Image(
-                name=name, spec=source.spec, phase=fields.Phase.READY, virtual_size_bytes=size_bytes, stand_in=stands_in
+                name=name,
+                spec=translate.image_spec_to_response(source.spec),
+                phase=fields.Phase.READY,
+                virtual_size_bytes=size_bytes,
+                stand_in=stands_in,
             )
         return responses.Image(
             name=name,
-            spec=source.spec,
+            spec=translate.image_spec_to_response(source.spec),
             phase=fields.Phase.PENDING if job is None else job.phase,
             condition=condition,
             bytes_done=0 if job is None else job.bytes_done,
@@ -222,7 +229,7 @@ class Images:
 
     def know(self, name: str, spec: requests.ImageSpec) -> None:
         """Before `start`: add an image that the operator named by its URL, as trusted as the catalogue."""
-        self._known[name] = spec
+        self._known[name] = translate.image_spec_to_row(spec)
         self._by_content.add(name)
 
     # -- how -------------------------------------------------------------------------------------------
@@ -253,7 +260,7 @@ class Images:
         identity = f"{status.st_size} {status.st_mtime_ns}".encode()
         return f"demo-{hashlib.sha256(identity).hexdigest()[:16]}"
 
-    def _check(self, name: str, spec: requests.ImageSpec) -> None:
+    def _check(self, name: str, spec: ImageSpec) -> None:
         """What can be known before anything is fetched. Raises Invalid."""
         if len({convert.packing(url) for url in spec.urls}) > 1:
             raise Invalid(f"the image {name} has URLs of differently packed files, which cannot have one digest")
@@ -344,7 +351,7 @@ class Images:
                     convert.unpack(fetched, packing, work, bounds, progress, self._stopping.is_set)
                     fetched.unlink()
                     fetched = work
-                format = convert.format_of(fetched) if source.by_content else source.spec.format
+                format = convert.format_of(fetched) if source.by_content else fields.ImageFormat(source.spec.format)
                 convert.to_raw(fetched, format, output, bounds, self._stopping.is_set)
                 fetched.unlink(missing_ok=True)
             self._files.publish(source.key)
@@ -352,7 +359,7 @@ class Images:
             work.unlink(missing_ok=True)
             output.unlink(missing_ok=True)
 
-    def _fetch(self, source: Source, spec: requests.ImageSpec, progress: download.Progress) -> Path:
+    def _fetch(self, source: Source, spec: ImageSpec, progress: download.Progress) -> Path:
         """The bytes of the digest as a file of ours: from what the container carries, or from a URL."""
         partial = self._files.partial(source.key)
         carried = self._settings.share_dir / "images" / spec.digest.replace(":", "-")
@@ -365,6 +372,6 @@ class Images:
         return partial
 
 
-def _key(spec: requests.ImageSpec) -> str:
+def _key(spec: ImageSpec) -> str:
     packing = convert.packing(spec.urls[0])
-    return "-".join(filter(None, (spec.digest.replace(":", "-"), spec.format.value, packing)))
+    return "-".join(filter(None, (spec.digest.replace(":", "-"), spec.format, packing)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,18 +12,13 @@ from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores import Space, Store
 from target_image.api import responses
 
-ALLOCATED_TTL_S = 5.0
-"""Adding up what all files take costs a stat each, so the sum is kept this long."""
 
-
-def measure(
-    space: Space, *, promised_bytes: int, allocated_bytes: int, ratio: float, reserve_bytes: int
-) -> responses.Capacity:
+def measure(space: Space, *, promised_bytes: int, ratio: float, reserve_bytes: int) -> responses.Capacity:
     """What is left to promise: `ratio` times the space that volumes have or could have, less what is promised.
 
-    Blocks that clones share are counted for each; still all of them together are no more than the file system.
+    Blocks that clones share are counted for each; still all of them together are no more than the store has.
     """
-    usable_bytes = max(0, min(space.total_bytes, space.free_bytes + allocated_bytes) - reserve_bytes)
+    usable_bytes = max(0, min(space.total_bytes, space.free_bytes + space.allocated_bytes) - reserve_bytes)
     return responses.Capacity(
         total_bytes=space.total_bytes,
         free_bytes=space.free_bytes,
@@ -47,14 +41,11 @@ class Capacity:
         self._ledger = ledger
         self._store = store
         self._mutex = threading.Lock()
-        self._allocated_bytes = 0
-        self._allocated_at = float("-inf")
 
     def now(self) -> responses.Capacity:
         return measure(
             self._store.space(),
             promised_bytes=self._ledger.promised_bytes(),
-            allocated_bytes=self._allocated(),
             ratio=self._settings.overcommit_ratio,
             reserve_bytes=self._settings.reserve_bytes,
         )
@@ -84,9 +75,3 @@ class Capacity:
                     "delete volumes, or add space"
                 )
             yield
-
-    def _allocated(self) -> int:
-        if time.monotonic() - self._allocated_at > ALLOCATED_TTL_S:
-            self._allocated_bytes = self._store.all_allocated_bytes()
-            self._allocated_at = time.monotonic()
-        return self._allocated_bytes

@@ -1,4 +1,4 @@
-"""The service of exports: ensure, get, change, remove; and their sessions. The ledger is always first."""
+"""Exports as they are asked for: ensure, get, remove, and their sessions. The ledger is always written first."""
 
 from __future__ import annotations
 
@@ -6,38 +6,32 @@ import ipaddress
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NamedTuple
 
 import structlog
 
-from target_image.agent import naming
-from target_image.agent.engines import Credentials, Engine, EngineCapabilities
+from target_image.agent import naming, translate
+from target_image.agent.engines import Engine, EngineCapabilities
 from target_image.agent.errors import (
     IdentityConflict,
     Invalid,
     NotFound,
     NotReady,
     NotSupported,
-    PreconditionFailed,
 )
 from target_image.agent.service.locks import Locks, export_key, volume_key
+from target_image.agent.service.revisions import Ensured, check_absent, check_match
 from target_image.agent.service.serving import Serving
-from target_image.agent.service.volumes import check_match
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger, now
-from target_image.agent.state.rows import ExportRecord
+from target_image.agent.state.rows import Access, ExportRecord
 from target_image.api import requests, responses
 
 log = structlog.get_logger()
 
 
-class Ensured(NamedTuple):
-    export: responses.Export
-    etag: str
-    created: bool
-
-
 class Exports:
+    """Exports as they are asked for. Thread-safe: each call holds the locks of what it changes."""
+
     def __init__(self, settings: Settings, ledger: Ledger, engine: Engine, serving: Serving, locks: Locks) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -45,64 +39,72 @@ class Exports:
         self._serving = serving
         self._locks = locks
 
-    # -- reading ---------------------------------------------------------------------------------------
-
-    def get(self, id: str) -> Ensured:
-        record = self._existing(id)
-        return Ensured(self._tell(record, len(self._serving.sessions([record]))), record.etag, created=False)
+    def get(self, id: str) -> Ensured[responses.Export]:
+        """One export. Raises NotFound."""
+        record = self._require_export(id)
+        return Ensured(self._to_response(record, len(self._serving.sessions([record]))), record.etag, created=False)
 
     def list(self) -> list[responses.Export]:
+        """Every export, by id."""
         records = self._ledger.exports()
         counts: dict[str, int] = {}
         for session in self._serving.sessions(records):
             counts[session.export] = counts.get(session.export, 0) + 1
-        return [self._tell(record, counts.get(record.id, 0)) for record in records]
+        return [self._to_response(record, counts.get(record.id, 0)) for record in records]
 
     def sessions(self) -> Sequence[responses.Session]:
+        """Every live session."""
         return self._serving.sessions(self._ledger.exports())
 
     def session_bytes(self, id: str) -> dict[int, tuple[int, int]]:
         """Bytes read and written by LUN, over the sessions that live now."""
-        return self._serving.session_bytes(self._existing(id))
-
-    # -- changing --------------------------------------------------------------------------------------
+        return self._serving.session_bytes(self._require_export(id))
 
     def ensure(
         self, id: str, spec: requests.ExportSpec, if_match: str | None = None, *, force: bool = False
-    ) -> Ensured:
-        """Make it, or find it made, or change it.
+    ) -> Ensured[responses.Export]:
+        """Make the export, or find it as asked for, or change it.
 
         Other credentials, or a LUN taken away, wait until no session lives unless forced: QEMU keeps the old
         password, and a disk must not vanish under a VM. Initiators that may no longer log in are logged out.
+
+        Args:
+            id: The export's id.
+            spec: What it must be.
+            if_match: The If-Match of the request: a change has to name the revision that it changes.
+            force: End live sessions instead of refusing.
+
+        Raises:
+            Invalid: It cannot be served; NotSupported where only this engine cannot.
+            Conflict: IdentityConflict, NameTaken, NotReady, InUse or StartGrace.
+            PreconditionRequired: A change without If-Match; PreconditionFailed for another revision.
+            EngineFailed: The engine refused; the promise is kept, and the supervisor tries again.
         """
         check(spec, self._engine.capabilities)
         wanted_volumes = {lun.volume for lun in spec.luns}
         with self._hold(id, wanted_volumes):
             record = self._ledger.export(id)
             if record is None:
-                if if_match is not None:
-                    raise PreconditionFailed(
-                        f"export {id} is not there any more, so no revision of it matches If-Match"
-                    )
+                check_absent("export", id, if_match)
                 self._check_volumes(wanted_volumes)
-                record = self._new(id, spec)
+                record = self._new_record(id, spec)
                 self._serving.check(record)
                 record = self._ledger.add_export(record)
                 self._serving.serve(record)
                 log.info("export made", export=id, iqn=record.iqn, shard=record.shard)
-                return Ensured(self._tell(record, sessions=0), record.etag, created=True)
-            self._check_same(record, spec)
-            wanted = _changed(record, spec)
+                return Ensured(self._to_response(record, sessions=0), record.etag, created=True)
+            self._check_identity(record, spec)
+            wanted = _with_spec(record, spec)
             if wanted != record:
                 check_match("export", id, record.etag, if_match)
                 self._check_volumes(wanted_volumes - record.volumes)
-                record = self._change(record, replace(wanted, revision=record.revision + 1), force=force)
+                record = self._apply_change(record, replace(wanted, revision=record.revision + 1), force=force)
             else:
                 self._serving.serve(record)
         return self.get(id)
 
     def remove(self, id: str, *, force: bool = False) -> None:
-        """Stop serving. Not there is success. Raises InUse or StartGrace unless forced."""
+        """Stop serving. Succeeds if it does not exist. Raises InUse or StartGrace unless forced."""
         with self._hold(id, set()):
             record = self._ledger.export(id)
             if record is None:
@@ -123,14 +125,12 @@ class Exports:
             self._serving.serve(record, replay=replay)
 
     def end_session(self, id: str, session: int) -> None:
-        """End one session. Gone already is success; an initiator that may log in will come back."""
-        self._serving.end_sessions(self._existing(id), only={session})
-
-    # -- how -------------------------------------------------------------------------------------------
+        """End one session. Succeeds if it has ended; an initiator that may log in will come back."""
+        self._serving.end_sessions(self._require_export(id), only={session})
 
     @contextmanager
     def _hold(self, id: str, volumes: set[str]) -> Iterator[None]:
-        """The export's lock and those of the volumes that it serves or shall serve."""
+        """Hold the lock of the export and those of the volumes that it serves or is to serve."""
         while True:
             there = self._ledger.export(id)
             served = set() if there is None else there.volumes
@@ -140,25 +140,25 @@ class Exports:
                     yield
                     return
 
-    def _existing(self, id: str) -> ExportRecord:
+    def _require_export(self, id: str) -> ExportRecord:
         record = self._ledger.export(id)
         if record is None:
             raise NotFound(f"there is no export {id}")
         return record
 
-    def _new(self, id: str, spec: requests.ExportSpec) -> ExportRecord:
+    def _new_record(self, id: str, spec: requests.ExportSpec) -> ExportRecord:
         return ExportRecord(
             id=id,
             iqn=spec.iqn or naming.iqn(self._settings.iqn_prefix, id),
             shard=self._ledger.emptiest_shard(self._settings.shards),
-            luns=_luns(spec),
-            access=_access(spec.access),
-            chap=_credentials(spec.chap),
-            owner=spec.owner,
+            luns=translate.luns_to_rows(spec.luns),
+            access=translate.access_to_row(spec.access),
+            chap=translate.chap_to_row(spec.chap),
+            owner=translate.owner_to_row(spec.owner),
             created_at=now(),
         )
 
-    def _change(self, before: ExportRecord, after: ExportRecord, *, force: bool) -> ExportRecord:
+    def _apply_change(self, before: ExportRecord, after: ExportRecord, *, force: bool) -> ExportRecord:
         kept = {lun.lun: lun for lun in after.luns}
         self._serving.check(after)
         disruptive = before.chap != after.chap or any(kept.get(lun.lun) != lun for lun in before.luns)
@@ -174,7 +174,7 @@ class Exports:
         return after
 
     def _end_sessions_without_access(self, export: ExportRecord) -> None:
-        """An access list is asked only at login, so those who are in have to be shown out."""
+        """An access list is asked only at login, so sessions that lost access are logged out."""
         sessions = self._serving.sessions([export])
         lost = {session.session for session in sessions if not _may_log_in(session, export.access)}
         if lost:
@@ -189,23 +189,17 @@ class Exports:
                 state = "in the trash" if volume.trashed_at is not None else volume.state
                 raise NotReady(f"volume {id} is {state}: repeat when it is ready", retry_after_s=1)
 
-    def _check_same(self, record: ExportRecord, spec: requests.ExportSpec) -> None:
+    def _check_identity(self, record: ExportRecord, spec: requests.ExportSpec) -> None:
         if record.deleting:
             raise NotReady(f"export {record.id} is being deleted: repeat the request in a moment", retry_after_s=1)
         if spec.iqn is not None and spec.iqn != record.iqn:
             raise IdentityConflict(f"export {record.id} exists with the IQN {record.iqn}: delete it first")
-        if spec.owner != record.owner:
+        if translate.owner_to_row(spec.owner) != record.owner:
             raise IdentityConflict(f"export {record.id} exists and belongs to another owner: choose another id")
 
-    def _tell(self, record: ExportRecord, sessions: int) -> responses.Export:
-        return responses.Export(
-            id=record.id,
-            iqn=record.iqn,
-            luns=list(record.luns),
-            access=record.access,
-            chap=_chap_state(record.chap),
-            owner=record.owner,
-            shard=record.shard,
+    def _to_response(self, record: ExportRecord, sessions: int) -> responses.Export:
+        return translate.export_to_response(
+            record,
             portals=self._engine.portals(record.shard),
             phase=self._serving.phase(record),
             condition=self._serving.condition(record.id),
@@ -228,7 +222,7 @@ def check(spec: requests.ExportSpec, can: EngineCapabilities) -> None:
             "this engine lets in whoever is in one of both lists, not in both: give initiators or networks"
         )
     for network in access.networks:
-        _network(network)
+        translate.network(network)
     if chap is None:
         return
     if (chap.mutual_username is None) != (chap.mutual_password is None):
@@ -242,53 +236,22 @@ def check(spec: requests.ExportSpec, can: EngineCapabilities) -> None:
             raise Invalid("mutual_password must differ from password (RFC 7143 section 9.2.1)")
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        network = ipaddress.ip_network(text)
-    except ValueError as error:
-        raise Invalid(f"{text!r} is no address or network without host bits: {error}") from error
-    if network.prefixlen == 0:
-        raise Invalid(f"{text!r} is everyone: leave networks empty instead")
-    return network
-
-
-def _access(access: requests.Access) -> requests.Access:
-    """Canonical: sorted, and a network of one address as the address, since tgt never matches /32 and /128."""
-    networks = [_network(text) for text in access.networks]
-    texts = {str(network.network_address) if network.num_addresses == 1 else str(network) for network in networks}
-    return requests.Access(initiators=sorted(set(access.initiators)), networks=sorted(texts))
-
-
-def _may_log_in(session: responses.Session, access: requests.Access) -> bool:
+def _may_log_in(session: responses.Session, access: Access) -> bool:
     """Whether each of its connections may be there; one whose address is not known may not."""
     if access.initiators:
         return session.initiator in access.initiators
     if not access.networks:
         return True
-    networks = [_network(text) for text in access.networks]
+    networks = [translate.network(text) for text in access.networks]
     return bool(session.addresses) and all(
         any(ipaddress.ip_address(address) in network for network in networks) for address in session.addresses
     )
 
 
-def _luns(spec: requests.ExportSpec) -> tuple[requests.Lun, ...]:
-    return tuple(sorted(spec.luns, key=lambda lun: lun.lun))
-
-
-def _credentials(chap: requests.Chap | None) -> Credentials | None:
-    if chap is None:
-        return None
-    return Credentials(
-        username=chap.username,
-        password=chap.password.get_secret_value(),
-        mutual_username=chap.mutual_username,
-        mutual_password=None if chap.mutual_password is None else chap.mutual_password.get_secret_value(),
+def _with_spec(record: ExportRecord, spec: requests.ExportSpec) -> ExportRecord:
+    return replace(
+        record,
+        luns=translate.luns_to_rows(spec.luns),
+        access=translate.access_to_row(spec.access),
+        chap=translate.chap_to_row(spec.chap),
     )
-
-
-def _chap_state(chap: Credentials | None) -> responses.ChapState | None:
-    return None if chap is None else responses.ChapState(username=chap.username, mutual_username=chap.mutual_username)
-
-
-def _changed(record: ExportRecord, spec: requests.ExportSpec) -> ExportRecord:
-    return replace(record, luns=_luns(spec), access=_access(spec.access), chap=_credentials(spec.chap))

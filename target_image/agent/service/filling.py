@@ -6,20 +6,20 @@ import contextlib
 import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import structlog
 
+from target_image.agent.backing import Address
 from target_image.agent.errors import AgentError, NotReady, StoreFailed
 from target_image.agent.images.library import Images
 from target_image.agent.service.capacity import Capacity
 from target_image.agent.service.locks import Locks, volume_key
+from target_image.agent.service.placement import address_of
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.agent.state.rows import VolumeRecord
+from target_image.agent.state.rows import Condition, ImageSource, VolumeRecord, VolumeSource
 from target_image.agent.stores import Store
-from target_image.api import requests, responses
 
 log = structlog.get_logger()
 
@@ -39,9 +39,8 @@ class Progress(NamedTuple):
 class Origin(NamedTuple):
     """What a volume is filled from."""
 
-    path: Path
+    address: Address
     size_bytes: int
-    allocated_bytes: int
     stand_in: bool
 
 
@@ -62,7 +61,7 @@ class Filling:
         self._progress: dict[str, Progress] = {}
         self._stopping = False
         self._threads = [
-            threading.Thread(target=self._work, name=f"filling-{number}", daemon=True)
+            threading.Thread(target=self._run_worker, name=f"filling-{number}", daemon=True)
             for number in range(settings.copy_workers)
         ]
 
@@ -94,7 +93,7 @@ class Filling:
                 self._condition.wait(timeout=1.0)
 
     def progress(self, volume: VolumeRecord) -> Progress:
-        if isinstance(volume.source, requests.ImageSource) and volume.id not in self._progress:
+        if isinstance(volume.source, ImageSource) and volume.id not in self._progress:
             try:
                 image = self._images.get(volume.source.image)
             except AgentError:
@@ -102,17 +101,15 @@ class Filling:
             return Progress(image.bytes_done, image.bytes_total)
         return self._progress.get(volume.id, Progress(0, 0))
 
-    # -- how -------------------------------------------------------------------------------------------
-
-    def _work(self) -> None:
+    def _run_worker(self) -> None:
         while True:
             with self._condition:
-                id = self._next()
+                id = self._wait_for_next()
                 if id is None:
                     return
                 cancelled = self._running[id] = threading.Event()
             try:
-                again = self._fill_one(id, cancelled)
+                again = self._fill_or_wait(id, cancelled)
             except Exception:  # the ledger failed too: the volume is filled after the next start
                 log.exception("volume could not be filled", volume=id)
                 again = False
@@ -123,7 +120,7 @@ class Filling:
                     self._waiting.setdefault(id, time.monotonic() + IMAGE_POLL_S)
                 self._condition.notify_all()
 
-    def _next(self) -> str | None:
+    def _wait_for_next(self) -> str | None:
         while not self._stopping:
             free = [item for item in self._waiting.items() if item[0] not in self._running]
             due = min(free, key=lambda item: item[1], default=None)
@@ -133,74 +130,68 @@ class Filling:
             self._condition.wait(timeout=None if due is None else due[1] - time.monotonic())
         return None
 
-    def _fill_one(self, id: str, cancelled: threading.Event) -> bool:
+    def _fill_or_wait(self, id: str, cancelled: threading.Event) -> bool:
         """Whether it has to be tried again, since its image is still on its way."""
         volume = self._ledger.volume(id)
         if volume is None or volume.state != "making":
             return False
         try:
-            origin = self._origin(volume)
+            origin = self._find_origin_or_start_fetch(volume)
             if origin is None:
                 return True
-            volume = self._make_room(volume, origin)
-            self._copy(volume, origin, cancelled)
-            self._finish(volume, replace(volume, state="ready", condition=None, stand_in=origin.stand_in))
+            volume = self._admit_copy(volume, origin)
+            self._copy_bytes(volume, origin, cancelled)
+            self._save_step(volume, replace(volume, state="ready", condition=None, stand_in=origin.stand_in))
             log.info("volume ready", volume=id, size_bytes=volume.size_bytes)
         except Cancelled:
             pass
         except AgentError as error:
-            self._fail(volume, error)
+            self._save_failure(volume, error)
         except Exception as error:  # a bug must end as a failed volume, not as one that works for ever
             log.exception("a volume failed unexpectedly", volume=id)
-            self._fail(volume, StoreFailed(f"volume {id} could not be filled: {type(error).__name__}: {error}"))
+            self._save_failure(volume, StoreFailed(f"volume {id} could not be filled: {type(error).__name__}: {error}"))
         return False
 
-    def _fail(self, volume: VolumeRecord, error: AgentError) -> None:
+    def _save_failure(self, volume: VolumeRecord, error: AgentError) -> None:
         log.error("volume failed", volume=volume.id, code=error.code, detail=error.detail)
+        condition = Condition(code=error.code, detail=error.detail)
         with contextlib.suppress(Cancelled):
-            self._finish(volume, replace(volume, state="failed", condition=_condition(error)))
+            self._save_step(volume, replace(volume, state="failed", condition=condition))
 
-    def _origin(self, volume: VolumeRecord) -> Origin | None:
-        if isinstance(volume.source, requests.ImageSource):
+    def _find_origin_or_start_fetch(self, volume: VolumeRecord) -> Origin | None:
+        if isinstance(volume.source, ImageSource):
             image = self._images.require(volume.source.image)
             if image is None:
                 return None
-            blocks = image.path.stat().st_blocks
-            return Origin(image.path, image.virtual_size_bytes, blocks * 512, image.stand_in)
-        assert isinstance(volume.source, requests.VolumeSource)  # noqa: S101 - an empty volume is made at once
+            return Origin(Address.of_file(image.path), image.virtual_size_bytes, image.stand_in)
+        assert isinstance(volume.source, VolumeSource)  # noqa: S101 - an empty volume is made at once
         source = self._ledger.volume(volume.source.volume)
         if source is None or source.state != "ready" or source.trashed_at is not None:
             raise NotReady(f"volume {volume.id} is a copy of {volume.source.volume}, which is not there any more")
-        path = self._store.path(source.id) if source.path is None else Path(source.path)
-        return Origin(path, source.size_bytes, self._store.allocated_bytes(source.id), source.stand_in)
+        return Origin(address_of(source, self._store), source.size_bytes, source.stand_in)
 
-    def _make_room(self, volume: VolumeRecord, origin: Origin) -> VolumeRecord:
+    def _admit_copy(self, volume: VolumeRecord, origin: Origin) -> VolumeRecord:
         """A copy is at least as large as its origin, and without reflink takes the same space at once."""
-        shared = self._store.clone == "reflink"
         larger = replace(volume, size_bytes=max(volume.size_bytes, origin.size_bytes))
         growth_bytes = larger.size_bytes - volume.size_bytes
-        needed_bytes = 0 if shared else origin.allocated_bytes
+        needed_bytes = self._store.copy_bytes(origin.address)
         with self._capacity.admit(volume.id, growth_bytes, needed_now_bytes=needed_bytes):
-            self._finish(volume, larger)
+            self._save_step(volume, larger)
         return larger
 
-    def _copy(self, volume: VolumeRecord, origin: Origin, cancelled: threading.Event) -> None:
+    def _copy_bytes(self, volume: VolumeRecord, origin: Origin, cancelled: threading.Event) -> None:
         def report(bytes_done: int) -> None:
             if cancelled.is_set():
                 raise Cancelled(volume.id)
             self._progress[volume.id] = Progress(bytes_done, origin.size_bytes)
 
         report(0)
-        self._store.fill(volume.id, origin.path, volume.size_bytes, thin=volume.thin, progress=report)
+        self._store.fill(volume.id, origin.address, volume.size_bytes, thin=volume.thin, progress=report)
 
-    def _finish(self, before: VolumeRecord, after: VolumeRecord) -> None:
+    def _save_step(self, before: VolumeRecord, after: VolumeRecord) -> None:
         """Save a step, unless the volume was deleted meanwhile."""
         with self._locks.hold([volume_key(before.id)]):
             now = self._ledger.volume(before.id)
             if now is None or now.state != "making":
                 raise Cancelled(before.id)
             self._ledger.save_volume(after)
-
-
-def _condition(error: AgentError) -> responses.Condition:
-    return responses.Condition(code=error.code, detail=error.detail)

@@ -5,24 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import structlog
 
-from target_image.agent import naming
+from target_image.agent import engines, naming, translate
 from target_image.agent.engines import BackingLun, Engine, LiveSession, TargetState
 from target_image.agent.errors import EngineFailed, InUse, Invalid, StartGrace
+from target_image.agent.service.placement import address_of
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.agent.state.rows import ExportRecord, VolumeRecord
+from target_image.agent.state.rows import Condition, Credentials, ExportRecord, Lun, VolumeRecord
 from target_image.agent.stores import Store
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 
 log = structlog.get_logger()
-
-FileId = tuple[int, int]
-"""Device and inode: what stays when the name goes to another file."""
 
 
 class Serving:
@@ -37,13 +33,11 @@ class Serving:
         self._engine = engine
         self._grace_s = settings.delete_grace_s
         self._mutex = threading.Lock()
-        self._conditions: dict[str, responses.Condition] = {}
+        self._conditions: dict[str, Condition] = {}
         self._served: set[str] = set()
-        self._files: dict[str, dict[str, FileId]] = {}
-        """By export and volume: which file tgtd holds open."""
+        self._served_identities: dict[str, dict[str, str]] = {}
+        """By export and volume: what the engine holds open."""
         self._replayed_at: dict[str, float] = {}
-
-    # -- serving ---------------------------------------------------------------------------------------
 
     def serve(self, export: ExportRecord, *, replay: bool = False) -> None:
         """Make the engine serve it, or take it down where a backing file is bad.
@@ -55,11 +49,11 @@ class Serving:
         """
         if replay:
             self._replayed_at[export.id] = time.monotonic()
-        volumes = self._volumes(export)
-        condition = self._problem(export, volumes)
-        files = self._files_of(volumes)
-        replaced = self._replaced(export, files)
-        target = self._target(export, volumes)
+        volumes = self._volumes_of(export)
+        condition = self._find_fault(export, volumes)
+        identities = self._identities(volumes)
+        replaced = self._replaced_volumes(export, identities)
+        target = self._target_state(export, volumes)
         try:
             if condition is None:
                 if replaced:
@@ -69,25 +63,25 @@ class Serving:
             else:
                 self._engine.remove(target)
         except (EngineFailed, Invalid) as error:
-            self._note(export.id, responses.Condition(code=error.code, detail=error.detail))
+            self._save_outcome(export.id, Condition(code=error.code, detail=error.detail))
             raise
-        self._files[export.id] = files
-        self._note(export.id, condition)
+        self._served_identities[export.id] = identities
+        self._save_outcome(export.id, condition)
 
     def check(self, export: ExportRecord) -> None:
         """Raise Invalid or NotSupported for what the engine can never serve."""
-        self._engine.check(self._target(export, self._volumes(export)))
+        self._engine.check(self._target_state(export, self._volumes_of(export)))
 
     def withdraw(self, export: ExportRecord) -> None:
         """Take it down, with its sessions. Raises EngineFailed."""
-        self._engine.remove(self._target(export, self._volumes(export)))
+        self._engine.remove(self._target_state(export, self._volumes_of(export)))
         with self._mutex:
             self._conditions.pop(export.id, None)
             self._replayed_at.pop(export.id, None)
-            self._files.pop(export.id, None)
+            self._served_identities.pop(export.id, None)
             self._served.discard(export.id)
 
-    def condition(self, export_id: str) -> responses.Condition | None:
+    def condition(self, export_id: str) -> Condition | None:
         return self._conditions.get(export_id)
 
     def phase(self, export: ExportRecord) -> fields.Phase:
@@ -102,29 +96,31 @@ class Serving:
         with self._mutex:
             self._served.difference_update(export.id for export in exports)
 
-    def changed(self, export: ExportRecord) -> bool:
-        """Whether a backing file has gone bad, has been mended, or is another one, since it was served."""
-        volumes = self._volumes(export)
-        if self._problem(export, volumes) != self._conditions.get(export.id):
+    def needs_serving(self, export: ExportRecord) -> bool:
+        """Whether a backing file has gone bad, is usable again, or is another one, since it was served."""
+        volumes = self._volumes_of(export)
+        if self._find_fault(export, volumes) != self._conditions.get(export.id):
             return True
-        return bool(self._replaced(export, self._files_of(volumes)))
+        return bool(self._replaced_volumes(export, self._identities(volumes)))
 
     def audit(self, exports: Sequence[ExportRecord]) -> list[ExportRecord]:
-        """Those that the engine does not serve as it was told."""
+        """Those that the engine does not serve as they were applied."""
         online = {export.tid: export for export in exports if self.phase(export) is fields.Phase.READY}
-        targets = [self._target(export, self._volumes(export)) for export in online.values()]
+        targets = [self._target_state(export, self._volumes_of(export)) for export in online.values()]
         return [online[target.tid] for target in self._engine.audit(targets)]
-
-    # -- sessions --------------------------------------------------------------------------------------
 
     def sessions(self, exports: Sequence[ExportRecord]) -> list[responses.Session]:
         ids = {export.iqn: export.id for export in exports}
-        return [_wire_session(ids[live.iqn], live) for live in self._live(exports) if live.iqn in ids]
+        return [
+            translate.session_to_response(ids[live.iqn], live)
+            for live in self._live_sessions(exports)
+            if live.iqn in ids
+        ]
 
     def end_sessions(self, export: ExportRecord, *, only: set[int] | None = None) -> None:
         """End all sessions, or those with these numbers."""
-        target = self._bare_target(export)
-        for live in self._live([export]):
+        target = self._target_without_luns(export)
+        for live in self._live_sessions([export]):
             if only is None or live.session in only:
                 log.info("session ended", export=export.id, session=live.session, initiator=live.initiator)
                 self._engine.end_session(target, live)
@@ -155,60 +151,52 @@ class Serving:
         return self.sessions([export for export in exports if export is not None])
 
     def session_bytes(self, export: ExportRecord) -> dict[int, tuple[int, int]]:
-        return self._engine.session_bytes(self._bare_target(export))
+        return self._engine.session_bytes(self._target_without_luns(export))
 
-    # -- how -------------------------------------------------------------------------------------------
+    def _live_sessions(self, exports: Sequence[ExportRecord]) -> list[LiveSession]:
+        return self._engine.sessions([self._target_without_luns(export) for export in exports])
 
-    def _live(self, exports: Sequence[ExportRecord]) -> list[LiveSession]:
-        return self._engine.sessions([self._bare_target(export) for export in exports])
-
-    def _volumes(self, export: ExportRecord) -> dict[str, VolumeRecord]:
+    def _volumes_of(self, export: ExportRecord) -> dict[str, VolumeRecord]:
         records = {id: self._ledger.volume(id) for id in export.volumes}
         return {id: record for id, record in records.items() if record is not None}
 
-    def _path(self, volume: VolumeRecord) -> Path:
-        return self._store.path(volume.id) if volume.path is None else Path(volume.path)
-
-    def _problem(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> responses.Condition | None:
+    def _find_fault(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> Condition | None:
         for lun in export.luns:
             volume = volumes[lun.volume]
-            problem = self._store.problem(self._path(volume), volume.size_bytes, writable=not lun.read_only)
-            if problem is not None:
-                return problem
+            address = address_of(volume, self._store)
+            fault = self._store.fault(address, volume.size_bytes, writable=not lun.read_only)
+            if fault is not None:
+                return Condition(code=fault.code, detail=fault.detail)
         return None
 
-    def _files_of(self, volumes: dict[str, VolumeRecord]) -> dict[str, FileId]:
-        """Of those that are there."""
-        found = {}
-        for id, volume in volumes.items():
-            with suppress(OSError):
-                status = self._path(volume).stat()
-                found[id] = (status.st_dev, status.st_ino)
-        return found
+    def _identities(self, volumes: dict[str, VolumeRecord]) -> dict[str, str]:
+        """By volume: what the store has now. Those that do not exist are left out."""
+        found = {id: self._store.identity(address_of(volume, self._store)) for id, volume in volumes.items()}
+        return {id: identity for id, identity in found.items() if identity is not None}
 
-    def _replaced(self, export: ExportRecord, files: dict[str, FileId]) -> list[str]:
+    def _replaced_volumes(self, export: ExportRecord, identities: dict[str, str]) -> list[str]:
         """Volumes that are served from a file which does not have their name any more."""
-        served = self._files.get(export.id, {}) if export.id in self._served else {}
-        return sorted(id for id, file in files.items() if served.get(id, file) != file)
+        served = self._served_identities.get(export.id, {}) if export.id in self._served else {}
+        return sorted(id for id, identity in identities.items() if served.get(id, identity) != identity)
 
-    def _target(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> TargetState:
+    def _target_state(self, export: ExportRecord, volumes: dict[str, VolumeRecord]) -> TargetState:
         return TargetState(
             tid=export.tid,
             shard=export.shard,
             iqn=export.iqn,
-            luns=tuple(self._lun(lun, volumes[lun.volume]) for lun in export.luns),
+            luns=tuple(self._backing_lun(lun, volumes[lun.volume]) for lun in export.luns),
             initiators=tuple(export.access.initiators),
             networks=tuple(export.access.networks),
-            chap=export.chap,
+            chap=_credentials(export.chap),
         )
 
-    def _bare_target(self, export: ExportRecord) -> TargetState:
+    def _target_without_luns(self, export: ExportRecord) -> TargetState:
         return TargetState(export.tid, export.shard, export.iqn, luns=())
 
-    def _lun(self, lun: requests.Lun, volume: VolumeRecord) -> BackingLun:
+    def _backing_lun(self, lun: Lun, volume: VolumeRecord) -> BackingLun:
         return BackingLun(
             lun=lun.lun,
-            path=str(self._path(volume)),
+            address=address_of(volume, self._store),
             size_bytes=volume.size_bytes,
             read_only=lun.read_only,
             thin=volume.thin and volume.path is None,
@@ -217,7 +205,7 @@ class Serving:
             product_id=naming.STAND_IN_PRODUCT_ID if volume.stand_in else naming.PRODUCT_ID,
         )
 
-    def _note(self, export_id: str, condition: responses.Condition | None) -> None:
+    def _save_outcome(self, export_id: str, condition: Condition | None) -> None:
         with self._mutex:
             before = self._conditions.get(export_id)
             if condition is None:
@@ -233,11 +221,7 @@ class Serving:
                 log.error("export is offline", export=export_id, code=condition.code, detail=condition.detail)
 
 
-def _wire_session(export_id: str, live: LiveSession) -> responses.Session:
-    return responses.Session(
-        export=export_id,
-        iqn=live.iqn,
-        session=live.session,
-        initiator=live.initiator,
-        addresses=list(live.addresses),
-    )
+def _credentials(chap: Credentials | None) -> engines.Credentials | None:
+    if chap is None:
+        return None
+    return engines.Credentials(chap.username, chap.password, chap.mutual_username, chap.mutual_password)

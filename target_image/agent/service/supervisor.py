@@ -35,7 +35,7 @@ AUDIT_EVERY = 6
 
 
 class Supervisor:
-    """Starts the engine, replays the ledger into it, and mends what goes wrong later."""
+    """Starts the engine, replays the ledger into it, and repairs what goes wrong later."""
 
     def __init__(
         self,
@@ -85,8 +85,8 @@ class Supervisor:
             looks = 0
             while not self._stopping:
                 looks += 1
-                self._look(audit=looks % AUDIT_EVERY == 0)
-                self._wait()
+                self._watch_once(audit=looks % AUDIT_EVERY == 0)
+                self._wait_for_next_look()
         except AgentError as error:
             self.failure = error
             log.critical("the engine could not be started", code=error.code, detail=error.detail)
@@ -96,7 +96,7 @@ class Supervisor:
         finally:
             self._engine.stop()
 
-    def _wait(self) -> None:
+    def _wait_for_next_look(self) -> None:
         """Until the next look is due. A dead process is noticed sooner: its initiators are waiting."""
         deadline = time.monotonic() + self._interval_s
         while not self._stopping and time.monotonic() < deadline and not self._engine.dead_shards():
@@ -110,7 +110,7 @@ class Supervisor:
         for volume in self._ledger.volumes():
             if self._stopping:
                 return
-            if not self._volumes.finished(volume):
+            if not self._volumes.is_settled(volume):
                 self._finish_volume(volume.id)
         exports = self._ledger.exports()
         self._replay(exports)
@@ -119,17 +119,17 @@ class Supervisor:
         self.serving.set()
         log.info("serving", exports=len(exports), seconds=round(time.monotonic() - began, 3))
 
-    def _look(self, *, audit: bool) -> None:
-        """One round of the watch. A failure of one round is told and tried again in the next."""
+    def _watch_once(self, *, audit: bool) -> None:
+        """One round of the watch. A failure of one round is logged and tried again in the next."""
         try:
-            self._engine.end_hung()
+            self._engine.kill_hung()
             self._restart_dead_shards()
-            self._mend(self._unsettled())
+            self._serve_again(self._ids_that_need_work())
             if audit:
                 differing = self._serving.audit(self._ledger.exports())
                 for export in differing:
                     log.warning("the engine does not serve this export as told: mending it", export=export.id)
-                self._mend(export.id for export in differing)
+                self._serve_again(export.id for export in differing)
         except Exception:
             log.exception("the watch failed; it goes on")
 
@@ -153,7 +153,7 @@ class Supervisor:
     def _exports_of(self, shard: int) -> list[ExportRecord]:
         return [export for export in self._ledger.exports() if export.shard == shard]
 
-    def _unsettled(self) -> Iterator[str]:
+    def _ids_that_need_work(self) -> Iterator[str]:
         """Ids of the exports that need work. Requests go first: with thousands, a look takes seconds of small steps."""
         for id in self._ledger.export_ids():
             if self._stopping or self._engine.dead_shards():
@@ -165,7 +165,7 @@ class Supervisor:
 
     def _needs_work(self, export: ExportRecord) -> bool:
         settled = self._serving.phase(export) in (fields.Phase.READY, fields.Phase.OFFLINE)
-        return not settled or self._serving.changed(export)
+        return not settled or self._serving.needs_serving(export)
 
     def _replay(self, exports: Iterable[ExportRecord]) -> None:
         """Several at a time: the agent and each tgtd wait for one another otherwise."""
@@ -177,7 +177,7 @@ class Supervisor:
         with ThreadPoolExecutor(REPLAY_WORKERS) as pool:
             list(pool.map(replay, exports))
 
-    def _mend(self, ids: Iterable[str]) -> None:
+    def _serve_again(self, ids: Iterable[str]) -> None:
         for id in ids:
             self._finish_export(id, replay=False)
 

@@ -1,4 +1,4 @@
-"""The service of volumes: ensure, get, grow, trash, remove. Idempotent, and the ledger is always first."""
+"""Volumes as they are asked for: ensure, get, trash, remove. Idempotent, and the ledger is always written first."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import structlog
 
+from target_image.agent import translate
 from target_image.agent.engines import Engine
 from target_image.agent.errors import (
     IdentityConflict,
@@ -18,20 +18,19 @@ from target_image.agent.errors import (
     NotFound,
     NotReady,
     NotSupported,
-    PreconditionFailed,
-    PreconditionRequired,
     VolumeExported,
 )
 from target_image.agent.images.library import Images
 from target_image.agent.service.capacity import Capacity
 from target_image.agent.service.filling import Filling
 from target_image.agent.service.locks import Locks, export_key, volume_key
+from target_image.agent.service.revisions import Ensured, check_absent, check_match
 from target_image.agent.service.serving import Serving
 from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger, now
-from target_image.agent.state.rows import VolumeRecord
+from target_image.agent.state.rows import EmptySource, ImageSource, Source, VolumeRecord, VolumeSource
 from target_image.agent.stores import Store
-from target_image.api import fields, requests, responses
+from target_image.api import requests, responses
 
 log = structlog.get_logger()
 
@@ -39,13 +38,9 @@ QUICK_COPY_S = 0.25
 """How long a PUT waits for a copy before it answers 202: a reflink takes milliseconds."""
 
 
-class Ensured(NamedTuple):
-    volume: responses.Volume
-    etag: str
-    created: bool
-
-
 class Volumes:
+    """Volumes as they are asked for. Thread-safe: each call holds the locks of what it changes."""
+
     def __init__(
         self,
         ledger: Ledger,
@@ -66,35 +61,43 @@ class Volumes:
         self._filling = filling
         self._locks = locks
 
-    # -- reading ---------------------------------------------------------------------------------------
-
-    def get(self, id: str) -> Ensured:
+    def get(self, id: str) -> Ensured[responses.Volume]:
+        """One volume. Raises NotFound."""
         record = self._ledger.volume(id)
         if record is None:
             raise NotFound(f"there is no volume {id}")
-        return self._told(record)
+        return Ensured(self._to_response(record, self._ledger.exports_of(id)), record.etag, created=False)
 
     def list(self) -> list[responses.Volume]:
+        """Every volume, by id."""
         exports = self._ledger.exports_by_volume()
-        return [self._tell(record, exports.get(record.id, [])) for record in self._ledger.volumes()]
+        return [self._to_response(record, exports.get(record.id, [])) for record in self._ledger.volumes()]
 
-    # -- making ----------------------------------------------------------------------------------------
+    def ensure(self, id: str, spec: requests.VolumeSpec, if_match: str | None = None) -> Ensured[responses.Volume]:
+        """Make the volume, or find it as asked for, or grow it.
 
-    def ensure(self, id: str, spec: requests.VolumeSpec, if_match: str | None = None) -> Ensured:
-        """Make it, or find it made, or grow it. See docs/reference/target-api.md for what is an error when."""
+        Args:
+            id: The volume's id.
+            spec: What it must be; its size is a minimum.
+            if_match: The If-Match of the request: a growth has to name the revision that it changes.
+
+        Raises:
+            Invalid: It cannot be made, or NotSupported, UnknownImage.
+            Conflict: IdentityConflict, NotReady or InUse.
+            ImageFailed: The image that it is a copy of could not be fetched a moment ago.
+            PreconditionRequired: A growth without If-Match; PreconditionFailed for another revision.
+            NoSpace: It may not be promised, or cannot be written.
+        """
         size_bytes = -(-spec.size_bytes // MIB) * MIB
         with self._hold(id):
             record = self._ledger.volume(id)
             if record is None:
-                if if_match is not None:
-                    raise PreconditionFailed(
-                        f"volume {id} is not there any more, so no revision of it matches If-Match"
-                    )
-                record = self._add(id, spec, size_bytes)
+                check_absent("volume", id, if_match)
+                record = self._promise(id, spec, size_bytes)
                 created = True
             else:
                 created = False
-                self._check_same(record, spec)
+                self._check_identity(record, spec)
                 if record.state == "failed":
                     record = replace(record, state="making", condition=None)
                     self._ledger.save_volume(record)
@@ -102,19 +105,19 @@ class Volumes:
                     check_match("volume", record.id, record.etag, if_match)
                     record = self._grow(record, size_bytes)
             self.finish(record, replay=False)
-        if record.state == "making" and not isinstance(record.source, requests.EmptySource):
+        if record.state == "making" and not isinstance(record.source, EmptySource):
             self._filling.enqueue(id, wait_s=QUICK_COPY_S)
         return self.get(id)._replace(created=created)
 
     def adopt(self, id: str, path: Path, *, size_bytes: int) -> responses.Volume:
-        """A volume that is somebody else's file: served as it is, never grown, filled or deleted. Not in the API."""
+        """Serve a file of the host as a volume: as it is, never grown, filled or deleted. Not in the API."""
         with self._hold(id):
             record = self._ledger.volume(id)
             if record is None or record.path != str(path) or record.size_bytes != size_bytes:
                 adopted = VolumeRecord(
                     id=id,
                     size_bytes=size_bytes,
-                    source=requests.EmptySource(),
+                    source=EmptySource(),
                     owner=None,
                     thin=False,
                     created_at=now(),
@@ -125,12 +128,12 @@ class Volumes:
                     self._ledger.add_volume(adopted)
                 else:
                     self._ledger.save_volume(adopted)
-        return self.get(id).volume
+        return self.get(id).answer
 
-    def trash(self, id: str) -> Ensured:
-        """Put it aside with its data. Raises VolumeExported while an export serves it."""
+    def trash(self, id: str) -> Ensured[responses.Volume]:
+        """Put the volume aside with its data. Raises NotFound, NotReady, or VolumeExported while it is served."""
         with self._hold(id):
-            record = self._existing(id)
+            record = self._require_volume(id)
             if record.trashed_at is None:
                 self._check_not_exported(record, "put into the trash")
                 if record.state != "ready":
@@ -140,10 +143,10 @@ class Volumes:
             self.finish(record, replay=False)
         return self.get(id)
 
-    def restore(self, id: str) -> Ensured:
-        """Take it out of the trash."""
+    def restore(self, id: str) -> Ensured[responses.Volume]:
+        """Take the volume out of the trash. Raises NotFound."""
         with self._hold(id):
-            record = self._existing(id)
+            record = self._require_volume(id)
             if record.trashed_at is not None:
                 record = replace(record, trashed_at=None, revision=record.revision + 1)
                 self._ledger.save_volume(record)
@@ -151,7 +154,7 @@ class Volumes:
         return self.get(id)
 
     def remove(self, id: str) -> None:
-        """Delete it with its data. Not there is success."""
+        """Delete the volume with its data. Succeeds if it does not exist. Raises VolumeExported or NotReady."""
         with self._hold(id):
             record = self._ledger.volume(id)
             if record is None:
@@ -165,10 +168,10 @@ class Volumes:
             self.finish(record, replay=False)
         log.info("volume deleted", volume=id)
 
-    def finished(self, record: VolumeRecord) -> bool:
+    def is_settled(self, record: VolumeRecord) -> bool:
         """Whether `finish` would find nothing to do. Costs one look at the store, and needs no lock."""
         settled = record.state == "ready" and record.grows_from is None and record.trashed_at is None
-        return settled and (record.path is not None or not self._store.trashed(record.id))
+        return settled and (record.path is not None or not self._store.is_trashed(record.id))
 
     def finish(self, record: VolumeRecord, *, replay: bool) -> None:
         """Bring the store to what the record says, whatever a crash left. The caller holds the volume's lock.
@@ -181,7 +184,7 @@ class Volumes:
             if record.path is None:
                 self._store.remove(record.id)
             self._ledger.forget_volume(record.id)
-        elif record.state == "making" and isinstance(record.source, requests.EmptySource):
+        elif record.state == "making" and isinstance(record.source, EmptySource):
             self._store.create(record.id, record.size_bytes, thin=record.thin)
             self._ledger.save_volume(replace(record, state="ready", condition=None))
         elif record.state == "making":
@@ -195,11 +198,9 @@ class Volumes:
         elif record.state == "ready":
             self._store.restore(record.id)
 
-    # -- how -------------------------------------------------------------------------------------------
-
     @contextmanager
     def _hold(self, id: str) -> Iterator[None]:
-        """The volume's lock and those of the exports that serve it."""
+        """Hold the lock of the volume and those of the exports that serve it."""
         while True:
             exports = self._ledger.exports_of(id)
             with self._locks.hold([volume_key(id), *map(export_key, exports)]):
@@ -207,19 +208,23 @@ class Volumes:
                     yield
                     return
 
-    def _existing(self, id: str) -> VolumeRecord:
+    def _require_volume(self, id: str) -> VolumeRecord:
         record = self._ledger.volume(id)
         if record is None or record.state == "deleting":
             raise NotFound(f"there is no volume {id}")
         return record
 
-    def _add(self, id: str, spec: requests.VolumeSpec, size_bytes: int) -> VolumeRecord:
-        self._check_source(id, spec.source)
+    def _promise(self, id: str, spec: requests.VolumeSpec, size_bytes: int) -> VolumeRecord:
+        source = translate.source_to_row(spec.source)
+        if isinstance(source, ImageSource):
+            self._start_fetching(source.image)
+        if isinstance(source, VolumeSource):
+            self._check_origin(id, source)
         record = VolumeRecord(
             id=id,
             size_bytes=size_bytes,
-            source=spec.source,
-            owner=spec.owner,
+            source=source,
+            owner=translate.owner_to_row(spec.owner),
             thin=spec.thin,
             created_at=now(),
         )
@@ -253,11 +258,12 @@ class Volumes:
         log.info("volume grown", volume=record.id, size_bytes=size_bytes)
         return replace(grown, grows_from=None)
 
-    def _check_source(self, id: str, source: requests.Source) -> None:
-        if isinstance(source, requests.ImageSource):
-            self._images.require(source.image)  # begins to fetch it, and raises UnknownImage
-        if not isinstance(source, requests.VolumeSource):
-            return
+    def _start_fetching(self, image: str) -> None:
+        """The volume waits for it in the background. Raises UnknownImage, ImageFailed."""
+        self._images.require(image)
+
+    def _check_origin(self, id: str, source: VolumeSource) -> None:
+        """Whether the volume that is to be copied can be copied now."""
         if source.volume == id:
             raise Invalid(f"volume {id} cannot be a copy of itself")
         origin = self._ledger.volume(source.volume)
@@ -279,12 +285,13 @@ class Volumes:
                 "log its initiators out, or put the data folder on xfs or btrfs with reflink"
             )
 
-    def _check_same(self, record: VolumeRecord, spec: requests.VolumeSpec) -> None:
+    def _check_identity(self, record: VolumeRecord, spec: requests.VolumeSpec) -> None:
         if record.state == "deleting":
             raise NotReady(f"volume {record.id} is being deleted: repeat the request in a moment")
         if record.trashed_at is not None:
             raise NotReady(f"volume {record.id} is in the trash: restore it, or delete it to begin anew")
-        asked = {"source": _identity(spec.source), "owner": spec.owner, "thin": spec.thin}
+        source, owner = translate.source_to_row(spec.source), translate.owner_to_row(spec.owner)
+        asked = {"source": _identity(source), "owner": owner, "thin": spec.thin}
         there = {"source": _identity(record.source), "owner": record.owner, "thin": record.thin}
         differing = [name for name in asked if asked[name] != there[name]]
         if differing:
@@ -306,51 +313,20 @@ class Volumes:
         if copies:
             raise NotReady(f"volume {record.id} is being copied into {', '.join(copies)}: repeat when that is done")
 
-    def _told(self, record: VolumeRecord) -> Ensured:
-        return Ensured(self._tell(record, self._ledger.exports_of(record.id)), record.etag, created=False)
-
-    def _tell(self, record: VolumeRecord, exports: Sequence[str]) -> responses.Volume:
-        making = record.state == "making"
-        progress = self._filling.progress(record) if making else None
-        return responses.Volume(
-            id=record.id,
-            size_bytes=record.size_bytes,
+    def _to_response(self, record: VolumeRecord, exports: Sequence[str]) -> responses.Volume:
+        progress = self._filling.progress(record) if record.state == "making" else None
+        return translate.volume_to_response(
+            record,
             allocated_bytes=0 if record.path is not None else self._store.allocated_bytes(record.id),
-            source=record.source,
-            owner=record.owner,
-            thin=record.thin,
-            phase=fields.Phase.WORKING if making else fields.Phase(record.state),
-            condition=record.condition or _trash_condition(record),
+            exports=exports,
             bytes_done=progress.bytes_done if progress else 0,
             bytes_total=progress.bytes_total if progress else 0,
-            stand_in=record.stand_in,
-            exports=list(exports),
-            created_at=record.created_at,
-            trashed_at=record.trashed_at,
         )
 
 
-def check_match(kind: str, id: str, etag: str, if_match: str | None) -> None:
-    """RFC 9110 section 13.1.1. A change needs If-Match, so that a late repeat of an old PUT changes nothing back."""
-    if if_match is None:
-        raise PreconditionRequired(
-            f"{kind} {id} exists and this would change it: GET it, then repeat with If-Match: {etag}"
-        )
-    if if_match.strip() != "*" and etag not in [tag.strip() for tag in if_match.split(",")]:
-        raise PreconditionFailed(f"{kind} {id} is at revision {etag} by now: GET it again before changing it")
-
-
-def _identity(source: requests.Source) -> tuple[str, ...]:
-    if isinstance(source, requests.ImageSource):
+def _identity(source: Source) -> tuple[str, ...]:
+    if isinstance(source, ImageSource):
         return (source.type, source.image)
-    if isinstance(source, requests.VolumeSource):
+    if isinstance(source, VolumeSource):
         return (source.type, source.volume)
     return (source.type,)
-
-
-def _trash_condition(record: VolumeRecord) -> responses.Condition | None:
-    if record.trashed_at is None:
-        return None
-    return responses.Condition(
-        code="trashed", detail="in the trash: restore it (DELETE …/trash), or delete it for good"
-    )

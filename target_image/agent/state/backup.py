@@ -13,6 +13,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from target_image.agent.backing import Address
 from target_image.agent.durable import sync
 from target_image.agent.errors import Conflict, LedgerError
 from target_image.agent.state.ledger import Ledger
@@ -82,7 +83,7 @@ def _copy_volumes(ledger: Ledger, source: Path, target: Path) -> int:
             file = source / name / f"{volume.id}.raw"
             if file.exists():
                 # As long as it is: one that was cut short must not look whole afterwards.
-                store.fill(volume.id, file, 0, thin=volume.thin, progress=lambda _: None)
+                store.fill(volume.id, Address.of_file(file), 0, thin=volume.thin, progress=lambda _: None)
                 copied += 1
                 break
         if volume.trashed_at is not None:

@@ -1,4 +1,4 @@
-"""The desired state: what the target shall serve, durable before anything is changed.
+"""The desired state: what the target must serve, durable before anything is changed.
 
 SQLite in WAL mode with synchronous=FULL: a committed row survives kill -9 of the agent and of the machine.
 One agent at a time: an flock(2) on `ledger.lock` is held as long as the ledger is open. Passwords are in
@@ -20,38 +20,14 @@ from typing import Any
 
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
 from target_image.agent.naming import MAX_TID
+from target_image.agent.state import migrations, rows
 from target_image.agent.state.rows import ExportRecord, VolumeRecord
-from target_image.api import requests
 
 RESERVE_BYTES = 4 * 2**20
 """Preallocated beside the ledger and given up when the disk is full, so that it can still be emptied."""
 
 HEADER_BYTES = 100
 """Of a database file (SQLite's file format, section 1.3)."""
-
-MIGRATIONS = (
-    """
-    CREATE TABLE target (next_tid INTEGER NOT NULL);
-    CREATE TABLE volumes (
-        id TEXT PRIMARY KEY, size_bytes INTEGER NOT NULL, source TEXT NOT NULL, owner TEXT, thin INTEGER NOT NULL,
-        state TEXT NOT NULL, condition TEXT, grows_from INTEGER, path TEXT, stand_in INTEGER NOT NULL DEFAULT 0,
-        revision INTEGER NOT NULL, created_at TEXT NOT NULL, trashed_at TEXT
-    ) STRICT;
-    CREATE TABLE exports (
-        id TEXT PRIMARY KEY, iqn TEXT NOT NULL UNIQUE, tid INTEGER NOT NULL UNIQUE, shard INTEGER NOT NULL,
-        access TEXT NOT NULL, owner TEXT, chap_username TEXT UNIQUE, chap_password TEXT,
-        mutual_username TEXT UNIQUE, mutual_password TEXT, deleting INTEGER NOT NULL DEFAULT 0,
-        revision INTEGER NOT NULL, created_at TEXT NOT NULL
-    ) STRICT;
-    CREATE TABLE luns (
-        export TEXT NOT NULL REFERENCES exports(id) ON DELETE CASCADE, lun INTEGER NOT NULL,
-        volume TEXT NOT NULL REFERENCES volumes(id), read_only INTEGER NOT NULL, PRIMARY KEY (export, lun)
-    ) STRICT;
-    CREATE INDEX luns_by_volume ON luns (volume);
-    CREATE TABLE images (name TEXT PRIMARY KEY, spec TEXT NOT NULL) STRICT;
-    """,
-)
-"""One script per version; the version is SQLite's user_version. Append, never edit."""
 
 
 class Ledger:
@@ -61,9 +37,9 @@ class Ledger:
         self._path = path
         self._mutex = threading.RLock()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock_file = _lock(path.with_suffix(".lock"))
+        self._lock_file = _take_lock(path.with_suffix(".lock"))
         try:
-            self._connection = _open(path)
+            self._connection = _open_database(path)
         except BaseException:
             os.close(self._lock_file)
             raise
@@ -93,69 +69,74 @@ class Ledger:
                     ) from error
                 raise
 
-    # -- volumes ---------------------------------------------------------------------------------------
-
     def volumes(self) -> list[VolumeRecord]:
+        """Every volume, by id."""
         return [VolumeRecord.from_row(row) for row in self._query("SELECT * FROM volumes ORDER BY id")]
 
     def volume(self, id: str) -> VolumeRecord | None:
-        rows = self._query("SELECT * FROM volumes WHERE id = ?", id)
-        return VolumeRecord.from_row(rows[0]) if rows else None
+        """The volume, or None."""
+        found = self._query("SELECT * FROM volumes WHERE id = ?", id)
+        return VolumeRecord.from_row(found[0]) if found else None
 
     def promised_bytes(self) -> int:
         """What all volumes together may grow to; those that live elsewhere take no space here."""
-        rows = self._query("SELECT COALESCE(SUM(size_bytes), 0) FROM volumes WHERE path IS NULL")
-        return int(rows[0][0])
+        [row] = self._query("SELECT COALESCE(SUM(size_bytes), 0) FROM volumes WHERE path IS NULL")
+        return int(row[0])
 
     def copies_of(self, id: str) -> list[str]:
         """Ids of the volumes that are still being copied from this one."""
-        rows = self._query(
+        copies = self._query(
             "SELECT id FROM volumes WHERE state = 'making' AND json_extract(source, '$.volume') = ? ORDER BY id", id
         )
-        return [row[0] for row in rows]
+        return [row[0] for row in copies]
 
     def add_volume(self, record: VolumeRecord) -> None:
+        """Write a new volume. Raises NoSpace."""
         self._insert("volumes", record.to_row())
 
     def save_volume(self, record: VolumeRecord) -> None:
+        """Write a volume that exists. Raises NoSpace."""
         self._update("volumes", record.to_row())
 
     def forget_volume(self, id: str) -> None:
+        """Delete its row. Succeeds if there is none."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM volumes WHERE id = ?", (id,))
 
-    # -- exports ---------------------------------------------------------------------------------------
-
     def exports(self) -> list[ExportRecord]:
-        luns: dict[str, list[requests.Lun]] = {}
+        """Every export with its LUNs, by id."""
+        luns: dict[str, list[sqlite3.Row]] = {}
         with self._mutex:
             for row in self._query("SELECT * FROM luns ORDER BY export, lun"):
-                luns.setdefault(row["export"], []).append(_lun(row))
-            rows = self._query("SELECT * FROM exports ORDER BY id")
-        return [ExportRecord.from_row(row, luns.get(row["id"], [])) for row in rows]
+                luns.setdefault(row["export"], []).append(row)
+            exports = self._query("SELECT * FROM exports ORDER BY id")
+        return [ExportRecord.from_row(row, luns.get(row["id"], [])) for row in exports]
 
     def export_ids(self) -> list[str]:
         return [row["id"] for row in self._query("SELECT id FROM exports ORDER BY id")]
 
     def export(self, id: str) -> ExportRecord | None:
+        """The export with its LUNs, or None."""
         with self._mutex:
-            rows = self._query("SELECT * FROM exports WHERE id = ?", id)
-            if not rows:
+            found = self._query("SELECT * FROM exports WHERE id = ?", id)
+            if not found:
                 return None
             luns = self._query("SELECT * FROM luns WHERE export = ? ORDER BY lun", id)
-        return ExportRecord.from_row(rows[0], [_lun(row) for row in luns])
+        return ExportRecord.from_row(found[0], luns)
 
     def exports_of(self, volume: str) -> list[str]:
         """Ids of the exports that serve a volume."""
         return [row[0] for row in self._query("SELECT DISTINCT export FROM luns WHERE volume = ? ORDER BY 1", volume)]
 
     def exports_by_volume(self) -> dict[str, list[str]]:
+        """Ids of the exports that serve each volume; volumes that none serves are left out."""
         exports: dict[str, list[str]] = {}
         for row in self._query("SELECT DISTINCT volume, export FROM luns ORDER BY 1, 2"):
             exports.setdefault(row[0], []).append(row[1])
         return exports
 
     def emptiest_shard(self, shards: int) -> int:
+        """The first of so many shards that has the fewest exports."""
         counts = {row[0]: row[1] for row in self._query("SELECT shard, COUNT(*) FROM exports GROUP BY shard")}
         return min(range(shards), key=lambda shard: counts.get(shard, 0))
 
@@ -170,31 +151,32 @@ class Ledger:
         return record
 
     def save_export(self, record: ExportRecord) -> None:
+        """Write an export that exists. Raises NameTaken, NoSpace."""
         with self.transaction() as connection:
             self._check_names(connection, record)
             self._update("exports", record.to_row(), connection)
             self._write_luns(connection, record)
 
     def forget_export(self, id: str) -> None:
+        """Delete its row and those of its LUNs. Succeeds if there is none."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM exports WHERE id = ?", (id,))
 
-    # -- images ----------------------------------------------------------------------------------------
-
-    def put_image(self, name: str, spec: requests.ImageSpec) -> None:
+    def put_image(self, name: str, spec: rows.ImageSpec) -> None:
         with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO images VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET spec = excluded.spec",
                 (name, spec.model_dump_json()),
             )
 
-    def image(self, name: str) -> requests.ImageSpec | None:
-        rows = self._query("SELECT spec FROM images WHERE name = ?", name)
-        return requests.ImageSpec.model_validate_json(rows[0][0]) if rows else None
+    def image(self, name: str) -> rows.ImageSpec | None:
+        """What was put under this name, or None."""
+        found = self._query("SELECT * FROM images WHERE name = ?", name)
+        return rows.image_from_row(found[0])[1] if found else None
 
-    def images(self) -> dict[str, requests.ImageSpec]:
-        rows = self._query("SELECT name, spec FROM images ORDER BY name")
-        return {row[0]: requests.ImageSpec.model_validate_json(row[1]) for row in rows}
+    def images(self) -> dict[str, rows.ImageSpec]:
+        """What was put under /v1/images, by name."""
+        return dict(map(rows.image_from_row, self._query("SELECT * FROM images ORDER BY name")))
 
     def delete_image(self, name: str) -> None:
         with self.transaction() as connection:
@@ -202,12 +184,10 @@ class Ledger:
 
     def volumes_from_image(self, name: str) -> list[str]:
         """Ids of the volumes that are still to be filled from an image."""
-        rows = self._query(
+        waiting = self._query(
             "SELECT id FROM volumes WHERE state = 'making' AND json_extract(source, '$.image') = ? ORDER BY id", name
         )
-        return [row[0] for row in rows]
-
-    # -- how -------------------------------------------------------------------------------------------
+        return [row[0] for row in waiting]
 
     @property
     def _reserve_file(self) -> Path:
@@ -250,22 +230,18 @@ class Ledger:
         for row in connection.execute("SELECT id FROM exports WHERE iqn = ? AND id != ?", (record.iqn, record.id)):
             raise NameTaken(f"the IQN {record.iqn} belongs to export {row[0]}: choose another, or delete that export")
         for name in record.chap_names:
-            rows = connection.execute(
+            others = connection.execute(
                 "SELECT id FROM exports WHERE (chap_username = ?1 OR mutual_username = ?1) AND id != ?2",
                 (name, record.id),
             )
-            for row in rows:
+            for row in others:
                 raise NameTaken(
                     f"the CHAP name {name} belongs to export {row[0]}: tgt's accounts are global, "
                     "so every export needs names of its own (its id is a good one)"
                 )
 
 
-def _lun(row: sqlite3.Row) -> requests.Lun:
-    return requests.Lun(lun=row["lun"], volume=row["volume"], read_only=bool(row["read_only"]))
-
-
-def _lock(path: Path) -> int:
+def _take_lock(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -282,18 +258,23 @@ def _lock(path: Path) -> int:
     return descriptor
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
     _check_not_lost(path)
+    path.touch(mode=0o600)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection.row_factory = sqlite3.Row
     try:
-        path.touch(mode=0o600)
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-        connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         _check_pages(connection, path)
-        _migrate(connection, path)
+        migrations.migrate(connection, path)
+        _choose_first_tid(connection)
+    except LedgerError:
+        connection.close()
+        raise
     except sqlite3.DatabaseError as error:
+        connection.close()
         raise LedgerError(
             f"the ledger {path} cannot be read ({error}): restore it from a backup, or move it away to begin anew"
         ) from error
@@ -320,20 +301,13 @@ def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise LedgerError(
-            f"the ledger {path} has version {version}, and this agent knows versions up to {len(MIGRATIONS)}: "
-            "run the newer agent that wrote it, or restore a backup made before the upgrade"
-        )
-    for number, script in enumerate(MIGRATIONS[version:], start=version + 1):
-        connection.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+def _choose_first_tid(connection: sqlite3.Connection) -> None:
+    """Of a new ledger. tgt builds one of a LUN's identifiers from the tid: a random base keeps two targets apart."""
     if connection.execute("SELECT COUNT(*) FROM target").fetchone()[0] == 0:
-        # tgt builds one of a LUN's identifiers from the tid: a random base keeps two targets apart.
         base = secrets.randbelow(MAX_TID // 2) + 1
         connection.execute("INSERT INTO target (next_tid) VALUES (?)", (base,))
 
 
 def now() -> datetime:
+    """The time as rows have it."""
     return datetime.now(UTC)

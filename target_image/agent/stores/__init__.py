@@ -1,70 +1,97 @@
 """Volume stores: where a volume's bytes are.
 
-A store holds no desired state either: the ledger says which volumes there shall be, and every method may
-be called again after a crash at any point.
+A store holds no desired state: the ledger says which volumes there must be, and every method may be called again after
+a crash at any point. A store need not be a file system: it gives the address of a volume, and says how much space it
+has and what is wrong with a volume.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
-from target_image.api import responses
+from target_image.agent.backing import Address
+from target_image.api.problems import Code
 
 
 @dataclass(frozen=True)
 class Space:
+    """The space of a store, as an ordinary user of it has it."""
+
     total_bytes: int
     free_bytes: int
+    allocated_bytes: int
+    """What all volumes take, also in the trash and unfinished. Blocks that are shared count for each of them."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a volume cannot be served: a stable code, and a sentence that says what to do."""
+
+    code: Code
+    detail: str
 
 
 class Store(Protocol):
-    """The contract, held by tests/target_image/contract over every store."""
+    """The contract, held by tests/target_image/contract over every store.
+
+    Where it says "any address", a store takes its own and those of files outside it, which the operator named.
+    """
 
     name: str
     clone: Literal["reflink", "sparse-copy"]
     """`reflink` copies in constant time, and at one instant even while the source is written."""
 
-    def path(self, id: str) -> Path:
-        """What an engine opens."""
+    def address(self, id: str) -> Address:
+        """What an engine opens; asks nobody whether it exists."""
 
     def create(self, id: str, size_bytes: int, *, thin: bool) -> None:
-        """Make a volume of zeros, durable under its name only when it is complete. There already is success."""
+        """Make a volume of zeros, durable under its name only when it is complete. Succeeds if it exists."""
 
-    def fill(self, id: str, source: Path, size_bytes: int, *, thin: bool, progress: Callable[[int], None]) -> None:
-        """Make a volume that begins with the source's bytes. `progress` is told the bytes done.
+    def fill(self, id: str, source: Address, size_bytes: int, *, thin: bool, progress: Callable[[int], None]) -> None:
+        """Make a volume that begins with the source's bytes. `progress` is called with the bytes done.
 
-        Raises SourceChanged where the source was written meanwhile and the copy is not of one instant.
+        Args:
+            id: The new volume. Succeeds if it exists.
+            source: Any address.
+            size_bytes: The volume's size; it is at least as large as its source.
+            thin: Whether the space is allocated only when it is written.
+            progress: May raise, which ends the copy and leaves nothing.
+
+        Raises:
+            SourceChanged: The source was written meanwhile, and the copy is not of one instant.
         """
 
+    def copy_bytes(self, source: Address) -> int:
+        """The space that a copy of any address takes at once; 0 where blocks are shared."""
+
     def grow(self, id: str, size_bytes: int, *, thin: bool) -> None:
-        """Make the volume this large; the new part reads as zeros. At least that large already is success."""
+        """Make the volume this large; the new part reads as zeros. Succeeds if it is at least that large."""
 
     def remove(self, id: str) -> None:
-        """Delete the volume, wherever it is, and what an unfinished `create` or `fill` left. Not there is success."""
+        """Delete the volume, wherever it is, and what an unfinished `create` or `fill` left.
+
+        Succeeds if it does not exist.
+        """
 
     def trash(self, id: str) -> None:
-        """Move the volume out of the way, data kept. There already is success."""
+        """Move the volume out of the way, data kept. Succeeds if it is in the trash."""
 
-    def trashed(self, id: str) -> bool:
+    def is_trashed(self, id: str) -> bool:
         """Whether it is in the trash."""
 
     def restore(self, id: str) -> None:
-        """Take it out of the trash. Not in it is success."""
-
-    def size_bytes(self, id: str) -> int | None:
-        """The volume's size as it is, or None if it is not there."""
+        """Take it out of the trash. Succeeds if it is not in it."""
 
     def allocated_bytes(self, id: str) -> int:
-        """The space it takes at this moment; 0 if it is not there."""
-
-    def all_allocated_bytes(self) -> int:
-        """The space that all volumes take, also in the trash and unfinished. Shared blocks count for each of them."""
+        """The space it takes at this moment; 0 if it does not exist."""
 
     def space(self) -> Space:
-        """The file system's space, as an ordinary user of it has it."""
+        """The store's space. What is slow to add up may be some seconds old."""
 
-    def problem(self, path: Path, size_bytes: int, *, writable: bool) -> responses.Condition | None:
-        """Why a backing file cannot be served, or None. Looks at this one file and never changes it."""
+    def fault(self, address: Address, size_bytes: int, *, writable: bool) -> Fault | None:
+        """Why what is at any address cannot be served, or None. Looks at this one volume and never changes it."""
+
+    def identity(self, address: Address) -> str | None:
+        """What changes when something else takes the place of what is at any address; None if it does not exist."""

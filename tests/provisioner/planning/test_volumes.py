@@ -11,7 +11,7 @@ from provisioner.planning import claims, volumes
 from provisioner.planning.claims import ClaimName
 from provisioner.planning.volumes import Identity, SecretName
 from provisioner.settings import TargetSettings
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 
 IDENTITY = Identity("iscsi.lundock.io", "ns/lundock", "cluster", "iqn.2026-11.io.lundock")
 KEY = b"k" * 32
@@ -26,7 +26,7 @@ def export(port: int = 3260, shard: int = 0) -> responses.Export:
         id="pvc-u",
         iqn="iqn.2026-11.io.lundock:pvc-u",
         luns=[],
-        access=requests.Access(),
+        access=responses.Access(),
         chap=None,
         owner=None,
         shard=shard,

@@ -10,7 +10,7 @@ import pytest
 from lundock_common import quantity
 from provisioner.kube import client
 from provisioner.kube.client import CLASSES
-from target_image.api import requests
+from target_image.api import requests, responses
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually
 
@@ -154,7 +154,7 @@ def test_a_clone_has_its_sources_data(stage: Stage, target: TargetProcess) -> No
     copy = stage.bound("copy")["metadata"]["name"]
     volume = target.client.get_volume(copy)
     assert volume is not None
-    assert volume.source == requests.VolumeSource(volume=golden)
+    assert volume.source == responses.VolumeSource(volume=golden)
     stage.claim("small", "4Mi", dataSource=source)
     stage.wait_event("small", "CloneTooSmall")
 

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.components.control_plane import ControlPlane
 from provisioner.kube import client
-from target_image.api import requests, responses
+from target_image.api import responses
 from tests.capabilities import need
 from tests.file_systems import XFS, mounted
 from tests.provisioner.stage import Stage, TargetProcess, target_running
@@ -100,7 +100,7 @@ def test_a_clone_waits_until_its_source_is_idle_and_has_its_data(stage: Stage, t
     copy = stage.bound("larger")
     volume = target.client.get_volume(copy["metadata"]["name"])
     assert volume is not None
-    assert volume.source == requests.VolumeSource(volume=golden["metadata"]["name"])
+    assert volume.source == responses.VolumeSource(volume=golden["metadata"]["name"])
     assert size_bytes(login(stage, copy)) == 16 * MIB
     with logged_in(stage, copy) as session:
         session.read(MIB, 4096, 0x5A)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 from target_image.api.client import ApiProblem, OutcomeUnknown, TargetClient, TargetError, Unreachable
 from tests.target_image.conftest import export_spec, volume_spec
 
@@ -158,7 +158,7 @@ def test_passwords_are_sent_and_nothing_else_hides_them() -> None:
         id="disk",
         iqn="iqn.2026-11.test:disk",
         luns=[],
-        access=requests.Access(),
+        access=responses.Access(),
         chap=None,
         owner=None,
         shard=0,

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from target_image.agent import naming
+from target_image.agent.backing import Address
 from target_image.agent.engines import BackingLun, Credentials, Engine, TargetState, make_engine
 from target_image.agent.settings import Settings
 from tests.capabilities import need
@@ -37,7 +38,7 @@ class Place:
             file.truncate(size_mib * 2**20)
         return BackingLun(
             lun=number,
-            path=str(path),
+            address=Address.of_file(path),
             size_bytes=size_mib * 2**20,
             read_only=read_only,
             thin=True,

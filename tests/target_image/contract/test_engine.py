@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -25,7 +24,7 @@ def test_a_target_is_served_and_taken_down(place: Place) -> None:
     assert target.iqn in initiator.discover(place.portal)
     assert initiator.size_bytes(place.login(target)) == 16 * 2**20
     place.engine.remove(target)
-    assert target.iqn not in place.engine.targets(0)
+    assert target.iqn not in initiator.discover(place.portal)
     assert not initiator.can_log_in(place.login(target))
 
 
@@ -43,7 +42,7 @@ def test_apply_and_remove_can_be_repeated(place: Place) -> None:
 def test_a_missing_file_fails_and_leaves_the_others_alone(place: Place) -> None:
     good, bad = place.target("good"), place.target("bad")
     place.engine.apply(good)
-    Path(bad.luns[0].path).unlink()
+    bad.luns[0].address.as_file().unlink()
     with pytest.raises(EngineFailed, match=re.escape(bad.iqn)):
         place.engine.apply(bad)
     assert not initiator.can_log_in(place.login(bad))
@@ -63,7 +62,7 @@ def test_data_and_several_luns(place: Place) -> None:
         with initiator.Session(place.login(target), lun.lun) as session:
             session.write(8192, 4096, pattern=lun.lun)
     for lun in luns:
-        with Path(lun.path).open("rb") as file:
+        with lun.address.as_file().open("rb") as file:
             file.seek(8192)
             assert file.read(4096) == bytes([lun.lun]) * 4096
 
@@ -75,7 +74,7 @@ def test_a_read_only_lun(place: Place) -> None:
         session.read(0, 4096)
     with pytest.raises(AssertionError), initiator.Session(place.login(target)) as session:
         session.write(0, 4096, pattern=1)
-    assert Path(target.luns[0].path).read_bytes()[:4096] == bytes(4096)
+    assert target.luns[0].address.as_file().read_bytes()[:4096] == bytes(4096)
     place.engine.apply(replace(target, luns=(place.lun("disk"),)))
     with initiator.Session(place.login(target)) as session:
         session.write(0, 4096, pattern=1)
@@ -198,7 +197,7 @@ def test_many_targets_sessions(place: Place) -> None:
         place.engine.apply(target)
     with initiator.Session(place.login(targets[7])):
         assert [session.iqn for session in place.engine.sessions(targets)] == [targets[7].iqn]
-    assert place.engine.targets(0) >= {target.iqn for target in targets}
+    assert initiator.discover(place.portal) >= {target.iqn for target in targets}
     assert place.engine.audit(targets) == []
 
 
@@ -208,7 +207,7 @@ def test_remove_ends_busy_sessions(place: Place) -> None:
     with initiator.Session(place.login(target)) as session:
         session.write(0, 32 * 2**20, pattern=9)
         place.engine.remove(target)
-        assert target.iqn not in place.engine.targets(0)
+        assert target.iqn not in initiator.discover(place.portal)
 
 
 def test_identity_does_not_depend_on_the_target(place: Place) -> None:
@@ -239,7 +238,7 @@ def test_unmap_frees_space(place: Place) -> None:
         pytest.skip("the engine has no UNMAP")
     target = place.target("disk")
     place.engine.apply(target)
-    path = Path(target.luns[0].path)
+    path = target.luns[0].address.as_file()
     with initiator.Session(place.login(target)) as session:
         session.write(0, 8 * 2**20, pattern=1)
         written = path.stat().st_blocks

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from target_image.agent.backing import Address
 from target_image.agent.engines import BackingLun, Credentials, TargetState
 from target_image.agent.engines.tgt import plan, show
 from target_image.agent.engines.tgt.daemon import Daemon
@@ -21,7 +22,7 @@ from target_image.agent.errors import EngineDown, EngineFailed
 from tests.capabilities import need
 from tests.ports import free_ports
 
-LUN = BackingLun(1, "/disk.raw", 2**20, False, True, "serial", "0123456789abcdef", "VOLUME")
+LUN = BackingLun(1, Address.of_file("/disk.raw"), 2**20, False, True, "serial", "0123456789abcdef", "VOLUME")
 TARGET = TargetState(7, 0, "iqn.2026-11.test:disk", (LUN,), chap=Credentials("disk", "a-long-password"))
 
 
@@ -160,6 +161,7 @@ def test_a_new_daemon_ends_the_one_before_it(daemon: Daemon, tmp_path: Path) -> 
 STRANGER = """
 import sys
 from pathlib import Path
+from target_image.agent.backing import Address
 from target_image.agent.engines.tgt.daemon import Daemon
 from target_image.agent.errors import EngineFailed
 try:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from target_image.agent.backing import Address
 from target_image.agent.engines import BackingLun, Credentials, TargetState
 from target_image.agent.engines.lio.shape import check
 from target_image.agent.errors import Invalid, NotSupported
 
-LUN = BackingLun(1, "/disk.raw", 2**20, False, True, "0" * 32, "1" * 16, "VOLUME")
+LUN = BackingLun(1, Address.of_file("/disk.raw"), 2**20, False, True, "0" * 32, "1" * 16, "VOLUME")
 TARGET = TargetState(1, 0, "iqn.2026-11.test:disk", (LUN,), ("iqn.2026-11.test:node",), (), Credentials("a", "b" * 12))
 
 
@@ -24,7 +25,8 @@ def test_a_target_as_it_should_be() -> None:
         ({"networks": ("10.0.0.0/8",)}, NotSupported, "no access list by network"),
         ({"iqn": "iqn.2026-11.test:Disk"}, Invalid, "write iqn.2026-11.test:disk"),
         ({"initiators": ("iqn.2026-11.test:Node",)}, Invalid, "write iqn.2026-11.test:node"),
-        ({"luns": (replace(LUN, path="/a,b"),)}, Invalid, "no comma"),
+        ({"luns": (replace(LUN, address=Address.of_file("/a,b")),)}, Invalid, "no comma"),
+        ({"luns": (replace(LUN, address=Address("rbd", "pool/disk")),)}, NotSupported, "rbd:pool/disk"),
         ({"chap": Credentials("NULL", "b" * 12)}, Invalid, "NULL"),
         ({"chap": Credentials("a", "b" * 12, "c", "NULL-and-the-rest")}, Invalid, "NULL"),
     ],

@@ -42,15 +42,15 @@ CAPACITY = responses.Capacity(
 
 def volume(id: str, **more: object) -> responses.Volume:
     return responses.Volume(
-        id=id, size_bytes=MIB, allocated_bytes=0, source=requests.EmptySource(), owner=None, thin=True,
+        id=id, size_bytes=MIB, allocated_bytes=0, source=responses.EmptySource(), owner=None, thin=True,
         phase=fields.Phase.READY, created_at=datetime.now(UTC),
     ).model_copy(update=more)  # fmt: skip
 
 
 def export(id: str = "e", volumes: tuple[str, ...] = ("v",), **more: object) -> responses.Export:
-    luns = [requests.Lun(lun=number, volume=volume) for number, volume in enumerate(volumes, 1)]
+    luns = [responses.Lun(lun=number, volume=volume) for number, volume in enumerate(volumes, 1)]
     return responses.Export(
-        id=id, iqn=IQN, luns=luns, access=requests.Access(), chap=None, owner=None, shard=0, portals=[],
+        id=id, iqn=IQN, luns=luns, access=responses.Access(), chap=None, owner=None, shard=0, portals=[],
         phase=fields.Phase.READY,
     ).model_copy(update=more)  # fmt: skip
 
@@ -82,7 +82,7 @@ def test_work_makes_the_page_reload(going_on: dict[str, object]) -> None:
 def test_the_example_boots_the_first_lun_with_something_on_it() -> None:
     volumes = [
         volume("demo-01234567-empty"),
-        volume("demo-01234567-alpine", source=requests.ImageSource(image="alpine")),
+        volume("demo-01234567-alpine", source=responses.ImageSource(image="alpine")),
     ]
     card = shown(exports=[export(volumes=(volumes[0].id, volumes[1].id))], volumes=volumes).exports[0]
     assert [(lun.name, lun.blank) for lun in card.luns] == [("empty", True), ("alpine", False)]

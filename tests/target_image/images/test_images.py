@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from target_image.agent import translate
 from target_image.agent.errors import (
     IdentityConflict,
     ImageFailed,
@@ -142,7 +143,7 @@ def test_the_rest_of_a_kill_is_cleared_or_gone_on_with(
     server: ImageServer, make_images: MakeImages, settings: Settings, ledger: Ledger
 ) -> None:
     wanted = server.spec("/a.img", DISK)
-    ledger.put_image("a", wanted)
+    ledger.put_image("a", translate.image_spec_to_row(wanted))
     settings.images_dir.mkdir(parents=True)
     key = f"{wanted.digest.replace(':', '-')}-raw"
     (settings.images_dir / f"{key}.partial").write_bytes(DISK[:100_000])
@@ -306,7 +307,9 @@ def test_two_specs_under_one_name_at_once_are_not_both_taken(server: ImageServer
         thread.start()
     for thread in threads:
         thread.join()
-    assert taken == [settled(images, "a").spec]
+    kept = settled(images, "a").spec
+    assert kept is not None
+    assert [spec.model_dump(mode="json") for spec in taken] == [kept.model_dump(mode="json")]
 
 
 @pytest.mark.parametrize("path", ["/a.img", "/a.img.gz", "/a.qcow2"])

@@ -14,8 +14,8 @@ from target_image.agent.images import catalogue
 from target_image.agent.images.library import Images
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger, now
-from target_image.agent.state.rows import VolumeRecord
-from target_image.api import fields, requests
+from target_image.agent.state.rows import ImageSource, VolumeRecord
+from target_image.api import fields
 from tests.target_image.image_server import ImageServer
 from tests.target_image.images.conftest import DISK, MIB, MakeImages, settled
 from tests.waiting import eventually
@@ -78,7 +78,7 @@ def test_names_of_one_file_keep_it_for_each_other(server: ImageServer, make_imag
     images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
     images.put("a", wanted)
     settled(images, "a")
-    ledger.add_volume(VolumeRecord("v", MIB, requests.ImageSource(image="alpine"), None, True, now(), state="making"))
+    ledger.add_volume(VolumeRecord("v", MIB, ImageSource(image="alpine"), None, True, now(), state="making"))
     with pytest.raises(NotReady, match="v is still being filled"):
         images.delete("a")
     ledger.forget_volume("v")
@@ -108,7 +108,7 @@ def test_files_that_no_name_leads_to_are_deleted_at_start(
 def test_an_image_that_a_volume_waits_for_stays(server: ImageServer, images: Images, ledger: Ledger) -> None:
     images.put("a", server.spec("/a.img", DISK))
     settled(images, "a")
-    source = requests.ImageSource(image="a")
+    source = ImageSource(image="a")
     ledger.add_volume(VolumeRecord("v", MIB, source, None, True, now(), state="making"))
     with pytest.raises(NotReady, match="v is still being filled"):
         images.delete("a")

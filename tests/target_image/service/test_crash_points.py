@@ -97,12 +97,12 @@ def _rotate(agent: Agent) -> object:
     return agent.exports.ensure("disk", export_spec("disk", chap=NEW), if_match="*")
 
 
-def _unexport(agent: Agent) -> object:
-    return agent.exports.remove("disk")
+def _unexport(agent: Agent) -> None:
+    agent.exports.remove("disk")
 
 
-def _delete(agent: Agent) -> object:
-    return agent.volumes.remove("disk")
+def _delete(agent: Agent) -> None:
+    agent.volumes.remove("disk")
 
 
 def _trash(agent: Agent) -> object:
@@ -119,10 +119,10 @@ def _served(agent: Agent, chap: dict[str, str], size_bytes: int) -> None:
     other = NEW if chap is OLD else OLD
     assert _can_log_in(agent, chap)
     assert not _can_log_in(agent, other)
-    export = agent.exports.get("disk").export
+    export = agent.exports.get("disk").answer
     assert (export.phase, export.condition) == (fields.Phase.READY, None)
-    assert agent.volumes.get("disk").volume.size_bytes == size_bytes
-    assert agent.store.size_bytes("disk") == size_bytes
+    assert agent.volumes.get("disk").answer.size_bytes == size_bytes
+    assert agent.store.address("disk").as_file().stat().st_size == size_bytes
 
 
 def _files(agent: Agent) -> set[str]:
@@ -130,7 +130,7 @@ def _files(agent: Agent) -> set[str]:
 
 
 def _check_made(agent: Agent) -> None:
-    assert agent.volumes.get("disk").volume.phase is fields.Phase.READY
+    assert agent.volumes.get("disk").answer.phase is fields.Phase.READY
     assert _files(agent) == {"disk.raw"}
 
 
@@ -142,11 +142,11 @@ def _check_deleted(agent: Agent) -> None:
 
 def _check_unexported(agent: Agent) -> None:
     assert agent.exports.list() == []
-    assert agent.engine.targets(0) == set()
+    assert initiator.discover(*agent.engine.portals(0)) == set()
 
 
 def _check_trashed(agent: Agent) -> None:
-    assert not agent.store.path("disk").exists()
+    assert not agent.store.address("disk").as_file().exists()
     assert _files(agent) == {"disk.raw"}
 
 
@@ -194,7 +194,7 @@ def test_a_kill_at_any_step(
 def test_a_kill_while_a_copy_is_made(make_local_agent: MakeLocalAgent, monkeypatch: pytest.MonkeyPatch) -> None:
     agent = make_local_agent()
     agent.volumes.ensure("origin", volume_spec(16))
-    agent.store.path("origin").write_bytes(b"origin" * 1000 + bytes(16 * MIB - 6000))
+    agent.store.address("origin").as_file().write_bytes(b"origin" * 1000 + bytes(16 * MIB - 6000))
 
     def dying_fill(*_: object, **__: object) -> None:
         (agent.settings.data_dir / "volumes" / "copy.part").write_bytes(b"half")
@@ -205,8 +205,8 @@ def test_a_kill_while_a_copy_is_made(make_local_agent: MakeLocalAgent, monkeypat
         agent.volumes.ensure("copy", volume_spec(16, requests.VolumeSource(volume="origin")))
         eventually((agent.settings.data_dir / "volumes" / "copy.part").exists, "the copy has begun")
     agent = _restart(agent, make_local_agent)
-    eventually(lambda: agent.volumes.get("copy").volume.phase is fields.Phase.READY, "the copy is ready")
-    assert agent.store.path("copy").read_bytes() == agent.store.path("origin").read_bytes()
+    eventually(lambda: agent.volumes.get("copy").answer.phase is fields.Phase.READY, "the copy is ready")
+    assert agent.store.address("copy").as_file().read_bytes() == agent.store.address("origin").as_file().read_bytes()
     assert _files(agent) == {"copy.raw", "origin.raw"}
 
 

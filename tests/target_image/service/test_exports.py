@@ -166,7 +166,7 @@ def test_what_the_engine_refuses_leaves_nothing_behind(make_local_agent: MakeLoc
     made = agent.exports.ensure("there", export_spec("good"))
     with pytest.raises(Invalid, match="rename"):
         agent.exports.ensure("there", export_spec("bad"), "*")
-    assert agent.exports.list() == [made.export]
+    assert agent.exports.list() == [made.answer]
 
 
 @pytest.mark.integration

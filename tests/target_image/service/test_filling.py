@@ -23,7 +23,7 @@ def test_a_mistake_ends_as_a_failed_volume(make_local_agent: MakeLocalAgent, mon
         raise RuntimeError("a mistake")
 
     def phase() -> fields.Phase:
-        return agent.volumes.get("copy").volume.phase
+        return agent.volumes.get("copy").answer.phase
 
     agent.volumes.ensure("origin", volume_spec())
     copy = volume_spec(source=requests.VolumeSource(volume="origin"))
@@ -31,7 +31,7 @@ def test_a_mistake_ends_as_a_failed_volume(make_local_agent: MakeLocalAgent, mon
         patch.setattr("target_image.agent.stores.sparse_file.SparseFileStore.fill", breaks)
         agent.volumes.ensure("copy", copy)
         eventually(lambda: phase() is fields.Phase.FAILED, "the copy fails")
-    condition = agent.volumes.get("copy").volume.condition
+    condition = agent.volumes.get("copy").answer.condition
     assert condition is not None
     assert "RuntimeError: a mistake" in condition.detail
     agent.volumes.ensure("copy", copy)
@@ -45,7 +45,7 @@ def test_a_repeat_in_the_moment_of_failing_is_not_lost(
     agent = make_local_agent()
     copy = volume_spec(source=requests.VolumeSource(volume="origin"))
     agent.volumes.ensure("origin", volume_spec())
-    fail, repeated = Filling._fail, threading.Event()
+    fail, repeated = Filling._save_failure, threading.Event()
 
     def slow_fail(filling: Filling, volume: VolumeRecord, error: AgentError) -> None:
         fail(filling, volume, error)
@@ -54,11 +54,11 @@ def test_a_repeat_in_the_moment_of_failing_is_not_lost(
     def breaks(*_: object, **__: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(Filling, "_fail", slow_fail)
+    monkeypatch.setattr(Filling, "_save_failure", slow_fail)
     with monkeypatch.context() as patch:
         patch.setattr("target_image.agent.stores.sparse_file.SparseFileStore.fill", breaks)
         agent.volumes.ensure("copy", copy)
-        eventually(lambda: agent.volumes.get("copy").volume.phase is fields.Phase.FAILED, "the copy fails")
+        eventually(lambda: agent.volumes.get("copy").answer.phase is fields.Phase.FAILED, "the copy fails")
     agent.volumes.ensure("copy", copy)
     repeated.set()
-    eventually(lambda: agent.volumes.get("copy").volume.phase is fields.Phase.READY, "the repeat is done", 10)
+    eventually(lambda: agent.volumes.get("copy").answer.phase is fields.Phase.READY, "the repeat is done", 10)

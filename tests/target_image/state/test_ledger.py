@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent.engines import Credentials
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
 from target_image.agent.settings import MIB
+from target_image.agent.state import rows
 from target_image.agent.state.ledger import Ledger, now
-from target_image.agent.state.rows import ExportRecord, VolumeRecord
-from target_image.api import requests, responses
+from target_image.agent.state.rows import Credentials, ExportRecord, VolumeRecord
 from tests.file_systems import EXT4, mounted
 
 
@@ -27,20 +26,20 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def volume(id: str = "disk") -> VolumeRecord:
-    return VolumeRecord(id, MIB, requests.EmptySource(), requests.Owner(cluster="uid", release="ns/name"), True, now())
+    return VolumeRecord(id, MIB, rows.EmptySource(), rows.Owner(cluster="uid", release="ns/name"), True, now())
 
 
 def export(id: str = "disk", chap: Credentials | None = None) -> ExportRecord:
-    luns = (requests.Lun(lun=1, volume="disk"),)
-    return ExportRecord(id, f"iqn.2026-11.test:{id}", 0, luns, requests.Access(), chap, None, now())
+    luns = (rows.Lun(lun=1, volume="disk"),)
+    return ExportRecord(id, f"iqn.2026-11.test:{id}", 0, luns, rows.Access(), chap, None, now())
 
 
 def test_records_come_back_as_they_were(ledger: Ledger) -> None:
     full = replace(
         volume(),
-        source=requests.VolumeSource(volume="origin", allow_in_use=True),
+        source=rows.VolumeSource(volume="origin", allow_in_use=True),
         state="failed",
-        condition=responses.Condition(code="c", detail="d"),
+        condition=rows.Condition(code="c", detail="d"),
         grows_from=1,
         path="/elsewhere",
         stand_in=True,
@@ -97,10 +96,10 @@ def test_the_emptiest_shard_is_next(ledger: Ledger) -> None:
 
 def test_copies_are_found(ledger: Ledger) -> None:
     ledger.add_volume(volume())
-    ledger.add_volume(replace(volume("copy"), source=requests.VolumeSource(volume="disk")))
-    ledger.add_volume(replace(volume("image"), source=requests.ImageSource(image="alpine")))
+    ledger.add_volume(replace(volume("copy"), source=rows.VolumeSource(volume="disk")))
+    ledger.add_volume(replace(volume("image"), source=rows.ImageSource(image="alpine")))
     assert (ledger.copies_of("disk"), ledger.volumes_from_image("alpine")) == (["copy"], ["image"])
-    ledger.save_volume(replace(volume("copy"), source=requests.VolumeSource(volume="disk"), state="ready"))
+    ledger.save_volume(replace(volume("copy"), source=rows.VolumeSource(volume="disk"), state="ready"))
     assert ledger.copies_of("disk") == []
 
 

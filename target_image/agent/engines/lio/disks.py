@@ -25,17 +25,17 @@ class Disks:
         self._rtslib = rtslib
         self._root = root
 
-    def get(self, backing: BackingLun, disk: Disk) -> Any:
+    def ensure(self, backing: BackingLun, disk: Disk) -> Any:
         """The storage object, made if it is not there; one that differs is replaced, and its LUNs go with it."""
         for storage in self._root.storage_objects:
             if storage.name == disk.name:
-                if self.shown(storage) == disk:
+                if self.read_disk(storage) == disk:
                     return storage  # another target serves the same volume
                 storage.delete()
-        with _device(backing) as device:
+        with _block_device(backing) as device:
             if device is None:
                 made = self._rtslib.FileIOStorageObject(
-                    disk.name, backing.path, backing.size_bytes, wwn=backing.serial, write_back=True
+                    disk.name, str(backing.address.as_file()), backing.size_bytes, wwn=backing.serial, write_back=True
                 )
                 made.set_attribute("max_unmap_lba_count", UNMAP_MAX_BLOCKS)
             else:
@@ -49,7 +49,7 @@ class Disks:
         Path(made.path, "wwn", "product_id").write_text(disk.product_id)
         return made
 
-    def shown(self, storage: Any) -> Disk:
+    def read_disk(self, storage: Any) -> Disk:
         return Disk(
             name=storage.name,
             size_bytes=storage.size if storage.plugin == "fileio" else 0,
@@ -68,16 +68,17 @@ class Disks:
 
 
 @contextlib.contextmanager
-def _device(lun: BackingLun) -> Iterator[str | None]:
+def _block_device(lun: BackingLun) -> Iterator[str | None]:
     """The block device for a LUN, None for a plain file.
 
     LIO's fileio knows no read-only, so a read-only file comes through a read-only loop device. Detaching it
     at once only marks it: the kernel frees it when the storage object that then holds it goes.
     """
-    if lun.block_device or stat.S_ISBLK(Path(lun.path).stat().st_mode):
-        yield lun.path
+    path = lun.address.as_file()
+    if stat.S_ISBLK(path.stat().st_mode):
+        yield str(path)
     elif lun.read_only:
-        loop = shell.run(["losetup", "--find", "--show", "--read-only", lun.path], timeout_s=LOSETUP_TIMEOUT_S).strip()
+        loop = shell.run(["losetup", "--find", "--show", "--read-only", str(path)], timeout_s=LOSETUP_TIMEOUT_S).strip()
         try:
             yield loop
         finally:

@@ -1,7 +1,7 @@
 """The LIO engine: targets of the host's own kernel, made in configfs with rtslib-fb.
 
 The kernel keeps its configuration when the agent dies: sessions go on, and the next agent adopts what it finds by
-comparing it with what it is told. Ours are the targets with our alias and the storage objects with our prefix;
+comparing it with what it has to serve. Ours are the targets with our alias and the storage objects with our prefix;
 anything else in LIO belongs to someone else. rtslib keeps a cache in memory, so one process manages one host: an
 flock on configfs itself holds that across containers.
 """
@@ -53,8 +53,6 @@ class LioEngine:
         self._rtslib: Any = None
         self._fabric: Any = None
 
-    # -- life cycle ------------------------------------------------------------------------------------
-
     def start(self) -> None:
         if self._shards != 1:
             raise EngineFailed("the kernel serves all targets itself: start the LIO engine with --shards 1")
@@ -77,7 +75,7 @@ class LioEngine:
     def open(self) -> None:
         with self._attempt("begin to serve"):
             self._serving = True
-            for target in self._ours():
+            for target in self._our_targets():
                 self._tpg(target).enable = True
             self._disks.sweep()
 
@@ -86,12 +84,12 @@ class LioEngine:
             return
         with self._attempt("take its targets down"):
             self._serving = False
-            for target in list(self._ours()):
+            for target in list(self._our_targets()):
                 target.delete()
             self._disks.sweep()
         self._unlock_host()
 
-    def end_hung(self) -> None:
+    def kill_hung(self) -> None:
         """Nothing to do: the kernel cannot be killed alone."""
 
     def dead_shards(self) -> set[int]:
@@ -105,13 +103,11 @@ class LioEngine:
         if not self._serving:
             return False
         with self._attempt("be asked for its targets"):
-            empty = not any(True for _ in self._ours())
-        return empty or all(_accepts(address, self._port) for address in self._addresses)
+            empty = not any(True for _ in self._our_targets())
+        return empty or all(_accepts_connections(address, self._port) for address in self._addresses)
 
     def portals(self, shard: int) -> list[str]:  # noqa: ARG002 - there is but one
         return [addresses.join(own, self._port) for address in self._addresses for own in addresses.own(address)]
-
-    # -- targets ---------------------------------------------------------------------------------------
 
     def check(self, target: TargetState) -> None:
         check(target)
@@ -120,31 +116,25 @@ class LioEngine:
         check(target)
         with self._attempt(f"serve target {target.iqn}"):
             wanted = Shape.of(target)
-            tpg = self._tpg(self._made(target.iqn))
-            self._change(tpg, wanted, target)
-            self._listen(tpg)
+            tpg = self._tpg(self._ensure_target(target.iqn))
+            self._apply_shape(tpg, wanted, target)
+            self._add_portals(tpg)
             if self._serving:
                 tpg.enable = True
-            if self._shape(tpg) != wanted:
+            if self._read_shape(tpg) != wanted:
                 raise EngineFailed(f"target {target.iqn} is not what LIO was told: something else changes it")
 
     def remove(self, target: TargetState) -> None:
         with self._attempt(f"remove target {target.iqn}"):
-            found = self._found(target.iqn)
+            found = self._find_target(target.iqn)
             if found is None:
                 return
-            served = self._shape(self._tpg(found)).disks.values()
+            served = self._read_shape(self._tpg(found)).disks.values()
             found.delete()
             self._disks.sweep({disk.name for disk in served})
 
     def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
-        return [target for target in targets if not self._is(target)]
-
-    def targets(self, shard: int) -> set[str]:  # noqa: ARG002
-        with self._attempt("list its targets"):
-            return {target.wwn for target in self._ours()}
-
-    # -- sessions --------------------------------------------------------------------------------------
+        return [target for target in targets if not self._matches(target)]
 
     def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
         """One for each initiator of a target: LIO does not tell two sessions of one initiator apart.
@@ -152,46 +142,44 @@ class LioEngine:
         Addresses are known only of initiators that the target names.
         """
         with self._attempt("list sessions"):
-            return [session for target in targets for session in self._sessions(target.iqn)]
+            return [session for target in targets for session in self._live_sessions(target.iqn)]
 
     def end_session(self, target: TargetState, session: LiveSession) -> None:
         """LIO ends an initiator's sessions when its access record goes; then the record is made again as it was."""
         with self._attempt(f"end the session of {session.initiator} at target {target.iqn}"):
-            found = self._found(target.iqn)
-            if found is None or session.initiator not in {live.initiator for live in self._sessions(target.iqn)}:
+            found = self._find_target(target.iqn)
+            if found is None or session.initiator not in {live.initiator for live in self._live_sessions(target.iqn)}:
                 return
             tpg = self._tpg(found)
-            before = self._shape(tpg)
+            before = self._read_shape(tpg)
             # Making the record of an initiator that came in without one takes over its session.
             self._rtslib.NodeACL(tpg, session.initiator).delete()
             if session.initiator in before.mapped:
                 name = session.initiator
-                self._grant(tpg, name, before.mapped[name], before.credentials[name])
+                self._grant_access(tpg, name, before.mapped[name], before.credentials[name])
 
     def session_bytes(self, target: TargetState) -> dict[int, tuple[int, int]]:
         """LIO counts whole MiB, since the LUN was made."""
         with self._attempt(f"read the counters of target {target.iqn}"):
-            found = self._found(target.iqn)
-            return {} if found is None else {lun.lun: _counted(Path(lun.path)) for lun in self._tpg(found).luns}
+            found = self._find_target(target.iqn)
+            return {} if found is None else {lun.lun: _read_counters(Path(lun.path)) for lun in self._tpg(found).luns}
 
     def _unlock_host(self) -> None:
         if self._host_lock is not None:
             os.close(self._host_lock)
             self._host_lock = None
 
-    # -- the target ------------------------------------------------------------------------------------
-
-    def _ours(self) -> Iterator[Any]:
+    def _our_targets(self) -> Iterator[Any]:
         return (target for target in self._fabric.targets if self._tpg(target).get_parameter("TargetAlias") == ALIAS)
 
-    def _found(self, iqn: str) -> Any | None:
-        return next((target for target in self._ours() if target.wwn == iqn), None)
+    def _find_target(self, iqn: str) -> Any | None:
+        return next((target for target in self._our_targets() if target.wwn == iqn), None)
 
     def _tpg(self, target: Any) -> Any:
         return self._rtslib.TPG(target, 1)
 
-    def _made(self, iqn: str) -> Any:
-        """Our target of this name, made if need be. What was begun and has nothing in it yet is ours as well."""
+    def _ensure_target(self, iqn: str) -> Any:
+        """Our target of this name, made if it does not exist. One that has nothing in it yet is ours as well."""
         target = self._rtslib.Target(self._fabric, iqn)
         tpg = self._tpg(target)
         if tpg.get_parameter("TargetAlias") != ALIAS:
@@ -204,7 +192,7 @@ class LioEngine:
             tpg.set_attribute("demo_mode_write_protect", 0)
         return target
 
-    def _listen(self, tpg: Any) -> None:
+    def _add_portals(self, tpg: Any) -> None:
         # LIO's IPv6 wildcard takes IPv4 connections too, and cannot be bound beside the IPv4 one.
         both = "::" in self._addresses
         for address in self._addresses:
@@ -219,13 +207,13 @@ class LioEngine:
                     "look for another program on this port of the host, or choose another --iscsi-port"
                 ) from error
 
-    def _change(self, tpg: Any, wanted: Shape, target: TargetState) -> None:
-        """From what is there to what shall be. Access is narrowed before, and widened after all the rest."""
-        is_now = self._shape(tpg)
+    def _apply_shape(self, tpg: Any, wanted: Shape, target: TargetState) -> None:
+        """Change what exists into what is wanted. Access is narrowed before, and widened after all the rest."""
+        is_now = self._read_shape(tpg)
         if not wanted.open:
             tpg.set_attribute("generate_node_acls", 0)
-            tpg.set_attribute("demo_mode_discovery", 0)  # discovery tells the target only to those it lets in
-        _set_credentials(tpg, wanted.credentials[""])
+            tpg.set_attribute("demo_mode_discovery", 0)  # discovery shows the target only to those it lets in
+        _write_credentials(tpg, wanted.credentials[""])
         if wanted.authentication:
             tpg.set_attribute("authentication", 1)
         for acl in list(tpg.node_acls):
@@ -238,18 +226,18 @@ class LioEngine:
         present = {lun.lun for lun in tpg.luns}
         for backing in target.luns:
             if backing.lun not in present:
-                self._rtslib.LUN(tpg, backing.lun, self._disks.get(backing, wanted.disks[backing.lun]))
+                self._rtslib.LUN(tpg, backing.lun, self._disks.ensure(backing, wanted.disks[backing.lun]))
         for initiator, luns in wanted.mapped.items():
-            self._grant(tpg, initiator, luns, wanted.credentials[initiator])
+            self._grant_access(tpg, initiator, luns, wanted.credentials[initiator])
         if not wanted.authentication:
             tpg.set_attribute("authentication", 0)
         if wanted.open:
             tpg.set_attribute("demo_mode_discovery", 1)
             tpg.set_attribute("generate_node_acls", 1)
 
-    def _grant(self, tpg: Any, initiator: str, luns: dict[int, bool], credentials: Credentials | None) -> None:
+    def _grant_access(self, tpg: Any, initiator: str, luns: dict[int, bool], credentials: Credentials | None) -> None:
         acl = self._rtslib.NodeACL(tpg, initiator)
-        _set_credentials(acl, credentials)
+        _write_credentials(acl, credentials)
         mapped = {lun.mapped_lun: lun for lun in acl.mapped_luns}
         for number, read_only in luns.items():
             if number in mapped:
@@ -257,26 +245,26 @@ class LioEngine:
             else:
                 self._rtslib.MappedLUN(acl, number, number, read_only)
 
-    def _shape(self, tpg: Any) -> Shape:
+    def _read_shape(self, tpg: Any) -> Shape:
         acls = {acl.node_wwn: acl for acl in tpg.node_acls}
         return Shape(
-            disks={lun.lun: self._disks.shown(lun.storage_object) for lun in tpg.luns},
+            disks={lun.lun: self._disks.read_disk(lun.storage_object) for lun in tpg.luns},
             mapped={name: {m.mapped_lun: m.write_protect for m in acl.mapped_luns} for name, acl in acls.items()},
-            credentials={name: _credentials(holder) for name, holder in [*acls.items(), ("", tpg)]},
+            credentials={name: _read_credentials(holder) for name, holder in [*acls.items(), ("", tpg)]},
             authentication=tpg.get_attribute("authentication") == "1",
             open=tpg.get_attribute("generate_node_acls") == "1",
         )
 
-    def _is(self, target: TargetState) -> bool:
+    def _matches(self, target: TargetState) -> bool:
         with self._attempt(f"read target {target.iqn} back"):
-            found = self._found(target.iqn)
+            found = self._find_target(target.iqn)
             if found is None:
                 return False
             tpg = self._tpg(found)
-            return bool(tpg.enable) == self._serving and self._shape(tpg) == Shape.of(target)
+            return bool(tpg.enable) == self._serving and self._read_shape(tpg) == Shape.of(target)
 
-    def _sessions(self, iqn: str) -> list[LiveSession]:
-        found = self._found(iqn)
+    def _live_sessions(self, iqn: str) -> list[LiveSession]:
+        found = self._find_target(iqn)
         if found is None:
             return []
         tpg = self._tpg(found)
@@ -299,9 +287,9 @@ class LioEngine:
                 raise EngineFailed(f"LIO could not {what}: {error}; the kernel's log may say why (dmesg)") from error
 
 
-def _set_credentials(holder: Any, credentials: Credentials | None) -> None:
+def _write_credentials(holder: Any, credentials: Credentials | None) -> None:
     """To a target portal group or a node's record; both have the same four properties."""
-    if _credentials(holder) == credentials:
+    if _read_credentials(holder) == credentials:
         return
     holder.chap_userid = credentials.username if credentials else ""
     holder.chap_password = credentials.password if credentials else ""
@@ -309,7 +297,7 @@ def _set_credentials(holder: Any, credentials: Credentials | None) -> None:
     holder.chap_mutual_password = (credentials and credentials.mutual_password) or ""
 
 
-def _credentials(holder: Any) -> Credentials | None:
+def _read_credentials(holder: Any) -> Credentials | None:
     if not holder.chap_userid:
         return None
     return Credentials(
@@ -320,13 +308,13 @@ def _credentials(holder: Any) -> Credentials | None:
     )
 
 
-def _counted(lun: Path) -> tuple[int, int]:
+def _read_counters(lun: Path) -> tuple[int, int]:
     port = lun / "statistics" / "scsi_tgt_port"
     read, written = ((port / name).read_text() for name in ("read_mbytes", "write_mbytes"))
     return int(read) << 20, int(written) << 20
 
 
-def _accepts(address: str, port: int) -> bool:
+def _accepts_connections(address: str, port: int) -> bool:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
     try:
         socket.create_connection((reachable, port), CONNECT_TIMEOUT_S).close()

@@ -50,7 +50,7 @@ def missing() -> str:
 
 
 def make_state_folders() -> None:
-    """rtslib's, and the one in which the kernel keeps persistent reservations that shall survive a power failure.
+    """rtslib's, and the one in which the kernel keeps persistent reservations that must survive a power failure.
 
     Without `pr` in its dbroot the kernel refuses to register such a reservation (APTPL) with NOT READY. It looks in the
     host's file system, whatever container the agent is in.

@@ -27,7 +27,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Shape:
-    """One target as LIO shows it, and as it shall be."""
+    """One target as LIO shows it, and as it must be."""
 
     disks: dict[int, Disk]
     mapped: dict[str, dict[int, bool]]
@@ -41,7 +41,7 @@ class Shape:
     def of(cls, target: TargetState) -> Shape:
         credentials = dict.fromkeys(target.initiators, target.chap)
         return cls(
-            disks={lun.lun: disk(target.iqn, lun) for lun in target.luns},
+            disks={lun.lun: disk_of(target.iqn, lun) for lun in target.luns},
             mapped={initiator: {lun.lun: lun.read_only for lun in target.luns} for initiator in target.initiators},
             credentials={**credentials, "": None if target.initiators else target.chap},
             authentication=target.chap is not None,
@@ -60,25 +60,26 @@ def check(target: TargetState) -> None:
         if name != name.lower():
             raise Invalid(f"LIO keeps iSCSI names in lower case (RFC 7143 section 4.2.7.1): write {name.lower()}")
     for lun in target.luns:
-        if "," in lun.path:
-            raise Invalid(f"LIO cannot serve {lun.path}: rename it, a path may hold no comma")
+        path = str(lun.address.as_file())
+        if "," in path:
+            raise Invalid(f"LIO cannot serve {path}: rename it, a path may hold no comma")
     chap = target.chap
     words = () if chap is None else (chap.username, chap.password, chap.mutual_username, chap.mutual_password)
     if any(word is not None and word.startswith("NULL") for word in words):
         raise Invalid("LIO takes a CHAP name or password that begins with NULL for none: choose another")
 
 
-def disk(iqn: str, lun: BackingLun) -> Disk:
+def disk_of(iqn: str, lun: BackingLun) -> Disk:
     """The storage object that a LUN needs. Raises EngineFailed where the file is missing.
 
     Its name holds the file's own identity, so that a file that was replaced, or another container's file of the
     same path, is never taken for the one that LIO holds open.
     """
     try:
-        status = Path(lun.path).stat()
+        status = lun.address.as_file().stat()
     except OSError as error:
         raise EngineFailed(
-            f"LUN {lun.lun} of target {iqn} cannot be served: {lun.path}: {error.strerror}; bring the file back"
+            f"LUN {lun.lun} of target {iqn} cannot be served: {lun.address}: {error.strerror}; bring the file back"
         ) from error
     block = stat.S_ISBLK(status.st_mode)
     device = f"{status.st_rdev:x}" if block else f"{status.st_dev:x}-{status.st_ino:x}"
@@ -87,11 +88,11 @@ def disk(iqn: str, lun: BackingLun) -> Disk:
         name=f"{PREFIX}{lun.serial}-{device}{'-ro' if lun.read_only else ''}",
         size_bytes=lun.size_bytes if by_file else 0,
         product_id=lun.product_id,
-        thin=lun.thin and not lun.read_only and (by_file or _discards(status.st_rdev)),
+        thin=lun.thin and not lun.read_only and (by_file or _can_discard(status.st_rdev)),
     )
 
 
-def _discards(device: int) -> bool:
+def _can_discard(device: int) -> bool:
     """Whether the block device can discard: LIO refuses UNMAP on one that cannot."""
     folder = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve()
     limits = [f for f in (folder / "queue", folder.parent / "queue") if f.is_dir()]  # a partition has its disk's

@@ -58,10 +58,10 @@ class Daemon:
         )
         self._log = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         self._log.start()
-        self._await_answer()
+        self._wait_for_answer()
         missing = set(self.portals) - show.portals(self.socket.send(_show(Mode.PORTAL)))
         if missing:
-            # tgtd stays up without its portal and says nothing: only this read-back tells.
+            # tgtd stays up without its portal and says nothing: only this read-back shows it.
             self.kill()
             raise EngineFailed(
                 f"tgtd could not listen on {', '.join(sorted(missing))}: is the port in use? "
@@ -76,10 +76,10 @@ class Daemon:
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def end_hung(self, after_s: float) -> None:
+    def kill_hung(self, after_s: float) -> None:
         """Kill a tgtd that has not answered for so long, at two calls of this or more: its event loop serves nobody.
 
-        One missed answer alone tells little: the whole container may have been stopped meanwhile (`docker pause`).
+        One missed answer alone means little: the whole container may have been stopped meanwhile (`docker pause`).
         """
         try:
             self._pulse.send(_show(Mode.SYSTEM))
@@ -100,7 +100,7 @@ class Daemon:
             self.socket.send(_show(Mode.PORTAL))
         except EngineDown:
             return False
-        return self.alive() and all(_accepts(portal) for portal in self.portals)
+        return self.alive() and all(_accepts_connections(portal) for portal in self.portals)
 
     def stop(self) -> None:
         """Let no one in, end every session, then kill: tgtd ignores SIGTERM, and keeps nothing worth tidying up.
@@ -134,14 +134,14 @@ class Daemon:
             if not busy:
                 return
             for tid in busy:
-                told = self.socket.send(Request(Mode.CONNECTION, Op.SHOW, tid, tolerated=gone))
-                for link in show.connections(told):
+                answer = self.socket.send(Request(Mode.CONNECTION, Op.SHOW, tid, tolerated=gone))
+                for link in show.connections(answer):
                     self.socket.send(
                         Request(Mode.CONNECTION, Op.DELETE, tid, sid=link.session, cid=link.connection, tolerated=gone)
                     )
             time.sleep(POLL_S)
 
-    def _await_answer(self) -> None:
+    def _wait_for_answer(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             if not self.alive():
@@ -175,15 +175,15 @@ class Daemon:
 
     def _read_log(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None  # noqa: S101 - spawn() made the pipe
-        told = log.bind(shard=self.shard)  # once: a replay brings thousands of lines
+        shard_log = log.bind(shard=self.shard)  # once: a replay brings thousands of lines
         with process.stderr as lines:
             for raw in lines:
                 line = raw.decode(errors="replace").strip()
-                tell = told.debug if _NOISE.search(line) else told.info
-                tell("tgtd", line=line.removeprefix("tgtd: "))
+                write = shard_log.debug if _NOISE.search(line) else shard_log.info
+                write("tgtd", line=line.removeprefix("tgtd: "))
 
 
-def _accepts(portal: str) -> bool:
+def _accepts_connections(portal: str) -> bool:
     host, _, port = portal.rpartition(":")
     reachable = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
     try:

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 END_SESSIONS_TIMEOUT_S = 5.0
 UNSPECIFIED = IPv4Address(0)
 SHOW_ALL_ABOVE = 16
-"""From this many targets on, one `show` of everything tells cheaply which of them have sessions at all."""
+"""From this many targets on, one `show` of everything is the cheapest way to see which of them have sessions at all."""
 
 
 class TgtEngine:
@@ -61,8 +61,6 @@ class TgtEngine:
         self._applied: list[dict[int, TargetState]] = [{} for _ in self._daemons]
         """By shard, then tid. A new tgtd has a new dict: who is still busy with the old one changes nothing in it."""
 
-    # -- life cycle ------------------------------------------------------------------------------------
-
     def start(self) -> None:
         for daemon in self._daemons:
             daemon.start()
@@ -76,9 +74,9 @@ class TgtEngine:
             list(pool.map(Daemon.stop, self._daemons))
         self._applied = [{} for _ in self._daemons]
 
-    def end_hung(self) -> None:
+    def kill_hung(self) -> None:
         for daemon in self._daemons:
-            daemon.end_hung(self._hung_after_s)
+            daemon.kill_hung(self._hung_after_s)
 
     def dead_shards(self) -> set[int]:
         return {daemon.shard for daemon in self._daemons if not daemon.alive()}
@@ -95,12 +93,11 @@ class TgtEngine:
             addresses.join(own, self._port + shard) for address in self._addresses for own in addresses.own(address)
         ]
 
-    # -- targets ---------------------------------------------------------------------------------------
-
     def check(self, target: TargetState) -> None:
         for lun in target.luns:
-            if "," in lun.path or "=" in lun.path:
-                raise Invalid(f"tgt cannot serve {lun.path}: rename it, a path may hold no comma or equals sign")
+            path = str(lun.address.as_file())
+            if "," in path or "=" in path:
+                raise Invalid(f"tgt cannot serve {path}: rename it, a path may hold no comma or equals sign")
         both = any(":" not in address for address in self._addresses)
         for network in map(ip_network, target.networks):
             if isinstance(network, IPv6Network) and both:
@@ -115,7 +112,7 @@ class TgtEngine:
 
     def apply(self, target: TargetState) -> None:
         self.check(target)
-        applied = self._shard(target)
+        applied = self._applied_of(target)
         known = applied.pop(target.tid, None)
         if known == target:
             applied[target.tid] = target
@@ -123,12 +120,12 @@ class TgtEngine:
         if known is not None:
             self._send_all(target, plan.change(plan.Observed.of(known), target))
         else:
-            self._create(target)
+            self._create_or_adopt(target)
         self._read_back(target)
         applied[target.tid] = target
 
     def remove(self, target: TargetState) -> None:
-        self._shard(target).pop(target.tid, None)
+        self._applied_of(target).pop(target.tid, None)
         gone = frozenset({Code.NO_TARGET})
         deadline = time.monotonic() + END_SESSIONS_TIMEOUT_S
         self._send(target, Request(Mode.TARGET, Op.UPDATE, target.tid, text="state=offline", tolerated=gone))
@@ -149,26 +146,21 @@ class TgtEngine:
             if name is not None:
                 self._send(target, plan.delete_account(name))
 
-    def targets(self, shard: int) -> set[str]:
-        return {shown.iqn for shown in self._show_all(shard).values()}
-
     def audit(self, targets: Sequence[TargetState]) -> list[TargetState]:
         """The targets that are not what was applied, after reading all of them back. They are forgotten.
 
-        Initiators without a proper name are shown out: their names would be read as tgtd's own words.
+        Initiators without a proper name are logged out: their names would be read as tgtd's own words.
         """
         self._end_nameless(targets)
         differing = []
         for shard in {target.shard for target in targets}:
             shown = self._show_all(shard)
             differing += [
-                target for target in targets if target.shard == shard and not _is(shown.get(target.tid), target)
+                target for target in targets if target.shard == shard and not _matches(shown.get(target.tid), target)
             ]
         for target in differing:
-            self._shard(target).pop(target.tid, None)
+            self._applied_of(target).pop(target.tid, None)
         return differing
-
-    # -- sessions --------------------------------------------------------------------------------------
 
     def sessions(self, targets: Iterable[TargetState]) -> list[LiveSession]:
         wanted = {target.tid: target for target in targets}
@@ -176,7 +168,7 @@ class TgtEngine:
             shards = {target.shard for target in wanted.values()}
             busy = {tid for shard in shards for tid, shown in self._show_all(shard).items() if shown.busy}
             wanted = {tid: target for tid, target in wanted.items() if tid in busy}
-        return [session for target in wanted.values() for session in self._live(target)]
+        return [session for target in wanted.values() for session in self._live_sessions(target)]
 
     def end_session(self, target: TargetState, session: LiveSession) -> None:
         gone = frozenset({Code.NO_TARGET, Code.NO_SESSION, Code.NO_CONNECTION})
@@ -190,19 +182,17 @@ class TgtEngine:
         """Bytes read and written by LUN, of the sessions that live now."""
         return show.session_bytes(self._send(target, Request(Mode.TARGET, Op.STATS, target.tid)))
 
-    # -- how -------------------------------------------------------------------------------------------
-
-    def _live(self, target: TargetState) -> list[LiveSession]:
+    def _live_sessions(self, target: TargetState) -> list[LiveSession]:
         gone = frozenset({Code.NO_TARGET})
         stats = Request(Mode.TARGET, Op.STATS, target.tid, tolerated=gone)
         shown = show.connections(self._send(target, Request(Mode.CONNECTION, Op.SHOW, target.tid, tolerated=gone)))
-        live = _sessions(target.iqn, shown)
+        live = _by_session(target.iqn, shown)
         if len(live) > 1 and not show.sessions_of(self._send(target, stats)) >= {each.session for each in live}:
             # One of them made the others up, or has just gone: then the next look is clear again.
             return [replace(each, initiator=show.NAMELESS, addresses=()) for each in live]
         return live
 
-    def _shard(self, target: TargetState) -> dict[int, TargetState]:
+    def _applied_of(self, target: TargetState) -> dict[int, TargetState]:
         """What is known to be applied in the target's shard. Raises EngineFailed where there is no such shard."""
         if target.shard >= len(self._daemons):
             raise EngineFailed(
@@ -212,7 +202,7 @@ class TgtEngine:
         return self._applied[target.shard]
 
     def _send(self, target: TargetState, request: Request) -> str:
-        self._shard(target)
+        self._applied_of(target)
         send = self._daemons[target.shard].socket.send
         try:
             return send(request)
@@ -222,13 +212,13 @@ class TgtEngine:
             send(request.replaces)
             return send(request)
 
-    def _create(self, target: TargetState) -> None:
+    def _create_or_adopt(self, target: TargetState) -> None:
         """Make it; where tgtd has it already, since an attempt broke off, change that. Asking first costs more."""
         first, *rest = plan.create(target)
         try:
             self._send(target, first)
         except TgtRefused as refused:
-            observed = self._observe(target) if refused.tgt_code == Code.TARGET_EXISTS else None
+            observed = self._read_state(target) if refused.tgt_code == Code.TARGET_EXISTS else None
             if observed is None:  # another tid has its IQN
                 raise EngineFailed(f"target {target.iqn} could not be set up: {refused.detail}") from refused
             rest = list(plan.change(observed, target))
@@ -257,7 +247,7 @@ class TgtEngine:
         gone = frozenset({Code.NO_TARGET})
         return self._send(target, Request(Mode.TARGET, Op.SHOW, target.tid, tolerated=gone)) != ""
 
-    def _observe(self, target: TargetState) -> plan.Observed | None:
+    def _read_state(self, target: TargetState) -> plan.Observed | None:
         if not self._exists(target):
             return None
         shown = self._show_all(target.shard).get(target.tid)
@@ -274,7 +264,7 @@ class TgtEngine:
             self._send(target, Request(Mode.DEVICE, Op.STATS, target.tid, lun=lun.lun))
 
 
-def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
+def _matches(shown: show.ShownTarget | None, target: TargetState) -> bool:
     """Whether what tgtd shows is the target. Where that is not clear, it is not said to differ."""
     if shown is not None and not shown.clear:
         log.warning("what tgtd shows of a target is garbled", iqn=target.iqn)
@@ -283,7 +273,7 @@ def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
         return False
     luns_match = all(
         (is_lun.path, is_lun.read_only, is_lun.online, is_lun.serial, is_lun.thin)
-        == (lun.path, lun.read_only, True, lun.serial, lun.thin)
+        == (lun.address.value, lun.read_only, True, lun.serial, lun.thin)
         for lun in target.luns
         for is_lun in [shown.luns[lun.lun]]
     )
@@ -291,7 +281,7 @@ def _is(shown: show.ShownTarget | None, target: TargetState) -> bool:
     return luns_match and observed.acls == plan.acls(target) and observed.accounts == plan.accounts(target.chap)
 
 
-def _sessions(iqn: str, connections: Sequence[show.ShownConnection]) -> list[LiveSession]:
+def _by_session(iqn: str, connections: Sequence[show.ShownConnection]) -> list[LiveSession]:
     by_session: dict[int, list[show.ShownConnection]] = {}
     for connection in connections:
         by_session.setdefault(connection.session, []).append(connection)

@@ -1,4 +1,4 @@
-"""What to ask of tgtd so that one target becomes what it shall be. Pure.
+"""What to ask of tgtd so that one target becomes what it must be. Pure.
 
 The order is the safety: a new target has no access list, so nobody gets in before everything is in place;
 credentials change only while the access list is empty, since a target without accounts asks for none.
@@ -47,13 +47,13 @@ class Observed:
 
     @classmethod
     def shown(cls, shown: ShownTarget) -> Observed:
-        """After tgtd was asked: it tells no password, so the credentials count as unknown."""
+        """After tgtd was asked: it shows no password, so the credentials count as unknown."""
         accounts = frozenset(name.removesuffix(" (outgoing)") for name in shown.accounts)
         return cls(dict.fromkeys(shown.luns), shown.acls, None, accounts)
 
 
 def create(target: TargetState) -> Iterator[Request]:
-    """A target that is not there."""
+    """Create a target that does not exist."""
     yield Request(Mode.TARGET, Op.NEW, target.tid, text=f"targetname={target.iqn}")
     for name, value in SESSION_PARAMETERS.items():
         yield Request(Mode.TARGET, Op.UPDATE, target.tid, text=f"{name}={value}")
@@ -65,7 +65,7 @@ def create(target: TargetState) -> Iterator[Request]:
 
 
 def change(observed: Observed, target: TargetState) -> Iterator[Request]:
-    """A target that is there, into what it shall be. Live sessions stay."""
+    """Change a target that exists into what it must be. Live sessions stay."""
     wanted_acls = acls(target)
     new_credentials = observed.chap != target.chap or observed.accounts != accounts(target.chap)
     for acl in sorted(observed.acls if new_credentials else observed.acls - wanted_acls):
@@ -103,7 +103,7 @@ def accounts(chap: Credentials | None) -> frozenset[str]:
 
 
 def _add_lun(tid: int, lun: BackingLun) -> Iterator[Request]:
-    yield Request(Mode.DEVICE, Op.NEW, tid, lun=lun.lun, text=f"path={lun.path},bstype=rdwr")
+    yield Request(Mode.DEVICE, Op.NEW, tid, lun=lun.lun, text=f"path={lun.address.as_file()},bstype=rdwr")
     parameters = {
         "vendor_id": VENDOR_ID,
         "product_id": lun.product_id,

@@ -45,7 +45,7 @@ class ShownTarget:
     """Incoming names as they are, outgoing ones with ` (outgoing)`, as tgtd prints them."""
     acls: frozenset[str] = frozenset()
     busy: bool = False
-    """Whether it may have sessions; `show conn` tells which."""
+    """Whether it may have sessions; `show conn` says which."""
     clear: bool = True
     """Whether the text is of the form that tgtd prints. If not, only `busy` means anything."""
 
@@ -70,7 +70,7 @@ def targets(text: str) -> dict[int, ShownTarget]:
     starts = list(_TARGET.finditer(text))
     ends = [*(start.start() for start in starts[1:]), len(text)]
     for start, end in zip(starts, ends, strict=False):  # without a target there is only the end
-        target = _target(int(start[1]), start[2], text[start.end() : end])
+        target = _parse_target(int(start[1]), start[2], text[start.end() : end])
         before = shown.get(target.tid)
         if before is not None:  # only one of the two can be tgtd's
             target = replace(target, busy=target.busy or before.busy, clear=False)
@@ -81,9 +81,9 @@ def targets(text: str) -> dict[int, ShownTarget]:
 def connections(text: str) -> tuple[ShownConnection, ...]:
     """The connections of `show conn` of one target. Those of a nameless initiator are among them."""
     return tuple(
-        _peer(int(session), int(connection), body)
-        for session, of_session in _parts(_SESSION, text)
-        for connection, body in _parts(_CONNECTION, of_session)
+        _parse_connection(int(session), int(connection), body)
+        for session, of_session in _split_at_headers(_SESSION, text)
+        for connection, body in _split_at_headers(_CONNECTION, of_session)
     )
 
 
@@ -110,14 +110,14 @@ def sessions_of(text: str) -> set[int]:
     return {int(row[2]) for row in rows if len(row) >= 11 and row[2].isdigit()}
 
 
-def _target(tid: int, iqn: str, text: str) -> ShownTarget:
+def _parse_target(tid: int, iqn: str, text: str) -> ShownTarget:
     busy = _NEXUS.search(text) is not None
-    sections = _sections(text)
+    sections = _split_sections(text)
     if tuple(name for name, _ in sections) != _SECTIONS:
         return ShownTarget(tid, iqn, busy=busy, clear=False)
     lines = dict(sections)
     try:
-        luns = dict(_luns(lines["LUN information"]))
+        luns = dict(_parse_luns(lines["LUN information"]))
     except (KeyError, ValueError):
         return ShownTarget(tid, iqn, busy=busy, clear=False)
     return ShownTarget(
@@ -130,9 +130,9 @@ def _target(tid: int, iqn: str, text: str) -> ShownTarget:
     )
 
 
-def _luns(lines: list[str]) -> Iterator[tuple[int, ShownLun]]:
+def _parse_luns(lines: list[str]) -> Iterator[tuple[int, ShownLun]]:
     """The disks; the controller, LUN 0, is left out. Raises KeyError or ValueError for lines that are not tgtd's."""
-    for number, *block in _blocks(lines, "LUN: "):
+    for number, *block in _split_blocks(lines, "LUN: "):
         values = {name: value for name, _, value in (line.strip().partition(": ") for line in block)}
         if values["Type"] != "controller":
             yield (
@@ -147,7 +147,7 @@ def _luns(lines: list[str]) -> Iterator[tuple[int, ShownLun]]:
             )
 
 
-def _sections(text: str) -> list[tuple[str, list[str]]]:
+def _split_sections(text: str) -> list[tuple[str, list[str]]]:
     """Headings with the lines below them: headings are indented by four spaces, their lines by more."""
     sections: list[tuple[str, list[str]]] = []
     for line in text.split("\n"):  # not splitlines(): a name may hold what Python takes for a line's end
@@ -158,7 +158,7 @@ def _sections(text: str) -> list[tuple[str, list[str]]]:
     return sections
 
 
-def _blocks(lines: list[str], start: str) -> Iterator[list[str]]:
+def _split_blocks(lines: list[str], start: str) -> Iterator[list[str]]:
     block: list[str] = []
     for line in lines:
         if line.strip().startswith(start):
@@ -171,13 +171,13 @@ def _blocks(lines: list[str], start: str) -> Iterator[list[str]]:
         yield block
 
 
-def _parts(header: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
+def _split_at_headers(header: re.Pattern[str], text: str) -> Iterator[tuple[str, str]]:
     """What each header names, and the text up to the next one."""
     parts = header.split(text)
     return zip(parts[1::2], parts[2::2], strict=True)
 
 
-def _peer(session: int, connection: int, body: str) -> ShownConnection:
+def _parse_connection(session: int, connection: int, body: str) -> ShownConnection:
     found = _PEER.fullmatch(body)
     if found is None or not found["initiator"].isprintable() or not _is_address(found["address"]):
         return ShownConnection(session, connection)

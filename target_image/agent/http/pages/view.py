@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from target_image.agent.demo import usage
-from target_image.api import fields, requests, responses
+from target_image.api import fields, responses
 
 MAX_EXPORTS = 100
 """More than this on one page helps nobody; the rest is counted."""
@@ -122,7 +122,7 @@ def _bootable(rows: Sequence[LunRow]) -> int:
     return next((row.lun for row in rows if not row.blank), rows[0].lun)
 
 
-def _lun(lun: requests.Lun, volume: responses.Volume | None) -> LunRow:
+def _lun(lun: responses.Lun, volume: responses.Volume | None) -> LunRow:
     if volume is None:
         return LunRow(lun.lun, lun.volume, 0, 0, "offline", "its volume is gone")
     notes = ["read-only"] if lun.read_only else []
@@ -137,7 +137,7 @@ def _lun(lun: requests.Lun, volume: responses.Volume | None) -> LunRow:
         allocated_bytes=volume.allocated_bytes,
         state="stand-in" if volume.stand_in else volume.phase.value,
         note="; ".join(notes),
-        blank=isinstance(volume.source, requests.EmptySource),
+        blank=isinstance(volume.source, responses.EmptySource),
     )
 
 

@@ -1,0 +1,158 @@
+"""Requests become the ledger's rows, and rows become answers: the one place that knows all three shapes. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from target_image.agent import engines
+from target_image.agent.errors import Invalid
+from target_image.agent.state import rows
+from target_image.api import fields, requests, responses
+from target_image.api.problems import Code
+
+_TRASHED = responses.Condition(
+    code=Code.TRASHED, detail="in the trash: restore it (DELETE …/trash), or delete it for good"
+)
+
+
+def owner_to_row(owner: requests.Owner | None) -> rows.Owner | None:
+    return None if owner is None else rows.Owner.model_validate(owner.model_dump())
+
+
+def source_to_row(source: requests.Source) -> rows.Source:
+    match source:
+        case requests.ImageSource():
+            return rows.ImageSource(image=source.image)
+        case requests.VolumeSource():
+            return rows.VolumeSource(volume=source.volume, allow_in_use=source.allow_in_use)
+    return rows.EmptySource()
+
+
+def luns_to_rows(luns: Sequence[requests.Lun]) -> tuple[rows.Lun, ...]:
+    """By number."""
+    return tuple(rows.Lun(lun.lun, lun.volume, lun.read_only) for lun in sorted(luns, key=lambda lun: lun.lun))
+
+
+def access_to_row(access: requests.Access) -> rows.Access:
+    """Canonical: sorted, and a network of one address as the address, since tgt never matches /32 and /128.
+
+    Raises:
+        Invalid: A network cannot be read.
+    """
+    networks = [network(text) for text in access.networks]
+    texts = {str(each.network_address) if each.num_addresses == 1 else str(each) for each in networks}
+    return rows.Access(initiators=tuple(sorted(set(access.initiators))), networks=tuple(sorted(texts)))
+
+
+def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network of an access list.
+
+    Raises:
+        Invalid: It cannot be read, or is everyone.
+    """
+    try:
+        found = ipaddress.ip_network(text)
+    except ValueError as error:
+        raise Invalid(f"{text!r} is no address or network without host bits: {error}") from error
+    if found.prefixlen == 0:
+        raise Invalid(f"{text!r} is everyone: leave networks empty instead")
+    return found
+
+
+def chap_to_row(chap: requests.Chap | None) -> rows.Credentials | None:
+    if chap is None:
+        return None
+    return rows.Credentials(
+        username=chap.username,
+        password=chap.password.get_secret_value(),
+        mutual_username=chap.mutual_username,
+        mutual_password=None if chap.mutual_password is None else chap.mutual_password.get_secret_value(),
+    )
+
+
+def image_spec_to_row(spec: requests.ImageSpec) -> rows.ImageSpec:
+    return rows.ImageSpec.model_validate(spec.model_dump(mode="json"))
+
+
+def volume_to_response(
+    record: rows.VolumeRecord, *, allocated_bytes: int, exports: Sequence[str], bytes_done: int, bytes_total: int
+) -> responses.Volume:
+    """A volume. `bytes_done` and `bytes_total` are how far its filling is."""
+    condition = condition_to_response(record.condition)
+    return responses.Volume(
+        id=record.id,
+        size_bytes=record.size_bytes,
+        allocated_bytes=allocated_bytes,
+        source=_source_to_response(record.source),
+        owner=_owner_to_response(record.owner),
+        thin=record.thin,
+        phase=fields.Phase.WORKING if record.state == "making" else fields.Phase(record.state),
+        condition=condition or (None if record.trashed_at is None else _TRASHED),
+        bytes_done=bytes_done,
+        bytes_total=bytes_total,
+        stand_in=record.stand_in,
+        exports=list(exports),
+        created_at=record.created_at,
+        trashed_at=record.trashed_at,
+    )
+
+
+def export_to_response(
+    record: rows.ExportRecord,
+    *,
+    portals: Sequence[str],
+    phase: fields.Phase,
+    condition: rows.Condition | None,
+    sessions: int,
+) -> responses.Export:
+    """An export, without its passwords. `sessions` is how many live."""
+    return responses.Export(
+        id=record.id,
+        iqn=record.iqn,
+        luns=[responses.Lun(lun=lun.lun, volume=lun.volume, read_only=lun.read_only) for lun in record.luns],
+        access=responses.Access(initiators=list(record.access.initiators), networks=list(record.access.networks)),
+        chap=_chap_to_response(record.chap),
+        owner=_owner_to_response(record.owner),
+        shard=record.shard,
+        portals=list(portals),
+        phase=phase,
+        condition=condition_to_response(condition),
+        sessions=sessions,
+    )
+
+
+def image_spec_to_response(spec: rows.ImageSpec | None) -> responses.ImageSpec | None:
+    return None if spec is None else responses.ImageSpec.model_validate(spec.model_dump(mode="json"))
+
+
+def session_to_response(export_id: str, live: engines.LiveSession) -> responses.Session:
+    """A live session of an export."""
+    return responses.Session(
+        export=export_id,
+        iqn=live.iqn,
+        session=live.session,
+        initiator=live.initiator,
+        addresses=list(live.addresses),
+    )
+
+
+def condition_to_response(condition: rows.Condition | None) -> responses.Condition | None:
+    return None if condition is None else responses.Condition(code=condition.code, detail=condition.detail)
+
+
+def _source_to_response(source: rows.Source) -> responses.Source:
+    match source:
+        case rows.ImageSource():
+            return responses.ImageSource(image=source.image)
+        case rows.VolumeSource():
+            return responses.VolumeSource(volume=source.volume, allow_in_use=source.allow_in_use)
+    return responses.EmptySource()
+
+
+def _owner_to_response(owner: rows.Owner | None) -> responses.Owner | None:
+    return None if owner is None else responses.Owner.model_validate(owner.model_dump())
+
+
+def _chap_to_response(chap: rows.Credentials | None) -> responses.ChapState | None:
+    return None if chap is None else responses.ChapState(username=chap.username, mutual_username=chap.mutual_username)

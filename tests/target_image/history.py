@@ -1,0 +1,40 @@
+"""Earlier states of this repository, taken from git, to run beside the present one."""
+
+from __future__ import annotations
+
+import io
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[2]
+FIRST = "8622457"
+"""The last commit before the target's contract moved to target_image/api; it stands in until there is a release."""
+PACKAGES = ("target_image",)
+
+
+def has_commit(commit: str) -> bool:
+    """Whether the clone holds the commit; one of limited depth, or an unpacked archive, may not."""
+    return _git("cat-file", "-e", f"{commit}^{{commit}}").returncode == 0
+
+
+def newest_release(present: str) -> str | None:
+    """The newest release's tag, of v0.1.0 and later, other than the present version's."""
+    tags = _git("tag", "--list", "v[0-9]*").stdout.decode().split()
+    releases = {tag: tuple(map(int, tag[1:].split("."))) for tag in tags if re.fullmatch(r"v\d+\.\d+\.\d+", tag)}
+    earlier = [tag for tag, number in releases.items() if number >= (0, 1, 0) and tag != f"v{present}"]
+    return max(earlier, key=releases.__getitem__, default=None)
+
+
+def extract(commit: str, folder: Path) -> Path:
+    """The commit's packages of the target in a folder, which is given back as what PYTHONPATH has to name."""
+    packed = _git("archive", commit, *PACKAGES)
+    packed.check_returncode()
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, check=False)
