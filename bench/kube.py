@@ -1,4 +1,8 @@
-"""The plainest client of a control plane: made for a load generator, so that what it costs itself is little."""
+"""The plainest client of a control plane: a connection a thread, no retries, no types.
+
+A load generator must cost little itself, and must not share code with the provisioner that it measures: so it is not
+built on the provisioner's client.
+"""
 
 from __future__ import annotations
 
