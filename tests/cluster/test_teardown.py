@@ -14,7 +14,7 @@ from cluster import embedded
 from cluster.components.containers import CGROUP
 from cluster.embedded import COMPONENTS, Cluster
 from cluster.machine import shell
-from cluster.machine.processes import in_cgroup
+from cluster.machine.processes import in_cgroup, is_alive
 from cluster.places import cache_home
 from tests.capabilities import need
 
@@ -42,7 +42,8 @@ def traces(cluster: Cluster) -> dict[str, list[str]]:
     ours = (str(cluster.places.run), str(cluster.places.data))
     rules = [line for tool in ("iptables-save", "ip6tables-save") for line in shell.run(tool).splitlines()]
     return {
-        "processes": [str(pid) for pid in [*cluster.plane.processes.all(), *in_cgroup(CGROUP)]],
+        # A zombie is its parent's, which is process 1 here: some take a second to wait for it.
+        "processes": [str(pid) for pid in [*cluster.plane.processes.all(), *in_cgroup(CGROUP)] if is_alive(pid)],
         "mounts": [line.split()[4] for line in mounts if line.split()[4].startswith(ours)],
         "rules": [line for line in rules if "KUBE" in line or "lundock" in line or "CNI" in line],
         "links": [
