@@ -1,4 +1,8 @@
-"""The plainest client of a control plane: made for a load generator, so that what it costs itself is little."""
+"""The plainest client of a control plane: a connection a thread, no retries, no types.
+
+A load generator must cost little itself, and must not share code with the provisioner that it measures: so it is not
+built on the provisioner's client.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +51,7 @@ class Api:
         return dict(answer.json())
 
     def create(self, path: str, manifest: Json) -> Json:
-        """Returns the object as it was stored."""
+        """Create an object. Returns it as it was stored."""
         answer = self._session.post(self._url + path, json=manifest, timeout=60)
         answer.raise_for_status()
         return dict(answer.json())
@@ -58,7 +62,7 @@ class Api:
             answer.raise_for_status()
 
     def each(self, call: Callable[[Any], object], items: Iterable[Any], threads: int = 8) -> None:
-        """Call it for every item, some at a time. Raises what a call raised."""
+        """Call it for every item, some at a time; an exception of a call is raised here."""
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(call, items))
 

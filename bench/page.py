@@ -2,7 +2,8 @@
 
     python -m bench.page
 
-What was read from a profile or tried in vain stands in docs/benchmarks/<name>.md, by hand, and is put below the table.
+What was read from a profile, or was tried and did not help, is in docs/benchmarks/<name>.md, written by hand: it is put
+below the table.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ with the reason that was found.
 
 `bench/all` runs each at its full length (hours on two cores), `bench/all --quick` with fewer repetitions (about forty
 minutes), `bench/all start scale` just these. The command in each section is the one that its figures come from: where
-it names fewer rounds than `python -m bench.<name> --help` tells as the default, they are of a short run.
+it names fewer rounds than the default that `python -m bench.<name> --help` shows, they are of a short run.
 """
 
 
 def section(report: Report) -> str:
-    """One benchmark as Markdown."""
+    """One benchmark as Markdown: GitHub shows its tables, which rich does not write."""
     versions = "; ".join(f"{name}: {version}" for name, version in report.versions.items())
     others = f"load average before it {report.load:.1f}"
     if report.niceness:

@@ -18,8 +18,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from lundock_common import tables
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "benchmarks"
 """Where the JSON of each benchmark is kept, beside the page that shows it."""
@@ -89,11 +88,9 @@ class Report:
         self.rows.append(row)
         return row
 
-    def show(self, console: Console | None = None) -> None:
-        table = Table(*COLUMNS, title=f"{self.name}: {self.machine}")
-        for row in self.rows:
-            table.add_row(*cells(row))
-        (console or Console()).print(table)
+    def show(self) -> None:
+        """Print the table."""
+        print(f"{self.name}: {self.machine}\n{tables.render(COLUMNS, [cells(row) for row in self.rows])}")
 
     def write(self, directory: Path = RESULTS) -> Path:
         """Write the JSON, a row a line, and return its path."""
@@ -107,7 +104,12 @@ class Report:
 
 
 def load(path: Path) -> Report:
-    """Read a report back. Raises KeyError or ValueError for a file that is not one."""
+    """Read a report back.
+
+    Raises:
+        KeyError: the file is not a report.
+        ValueError: the file is not JSON.
+    """
     data = json.loads(path.read_text(encoding="utf-8"))
     rows = [Row(**row) for row in data.pop("rows")]
     return Report(**data, rows=rows)

@@ -96,7 +96,11 @@ def vm(disks: int) -> Json:
 
 
 def seconds(*commands: list[str]) -> float:
-    """Wall time of commands one after the other. Raises CalledProcessError."""
+    """Wall time of commands one after the other.
+
+    Raises:
+        CalledProcessError: one of them failed.
+    """
     started_s = time.monotonic()
     for command in commands:
         subprocess.run(command, check=True, capture_output=True, timeout=60)

@@ -14,8 +14,10 @@ import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from cluster.machine import shell
 from cluster.machine.waiting import wait_for
 from target_image.api.client import TargetClient, TargetError
 from target_image.api.requests import ExportSpec, Lun, VolumeSpec
@@ -24,18 +26,8 @@ DISK_BYTES = 2**30
 READY_TIMEOUT_S = 60
 
 
-def run(*argv: str | Path, timeout_s: float = 300) -> str:
-    """Run a command to its end. Raises CalledProcessError, with its output in it."""
-    done = subprocess.run(
-        [str(word) for word in argv],
-        text=True,
-        capture_output=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, done.args, done.stdout, done.stderr)
-    return done.stdout
+run = partial(shell.run, timeout_s=300)
+"""Runs a command to its end and returns its stdout: some take minutes here. Raises CommandFailed, with its output."""
 
 
 def free_ports(count: int = 1) -> int:

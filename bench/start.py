@@ -90,7 +90,14 @@ class _Prompt:
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def read(self) -> float:
-        """Read one block. Returns the time.monotonic() when it was there, in seconds. Raises RuntimeError."""
+        """Read one block.
+
+        Returns:
+            The time.monotonic() at which it had been read.
+
+        Raises:
+            RuntimeError: qemu-io could not read it, or ended.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print("read 0 64k", file=self._process.stdin, flush=True)

@@ -1,7 +1,7 @@
 """Writes charts/lundock/README.md's table of values and values.schema.json from values.yaml and the programs' settings.
 
 `python charts/generate.py` writes them; with `--check` it only says whether they are up to date. A comment
-`# -- text` above a value describes it, and `# @schema {...}` (YAML) adds to what its default tells of its type.
+`# -- text` above a value describes it, and `# @schema {...}` (YAML) adds to the type that its default shows.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ class Value:
 
 
 def values(text: str) -> Iterator[Value]:
-    """The leaves of values.yaml with the comments above them. Raises ValueError for one without a description."""
+    """The leaves of values.yaml with the comments above them.
+
+    Raises:
+        ValueError: a leaf has no description.
+    """
     lines = text.splitlines()
 
     def comment(line: int) -> tuple[str, dict[str, Any]]:

@@ -2,73 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from cluster import embedded
-from cluster.components.control_plane import sweep
 from cluster.errors import ClusterError
+from lundock_common.command_line import CONTEXT, Program
 
 
-def say(line: str) -> None:
-    click.echo(line, err=True)
+class ClusterProgram(Program):
+    commands_at = {  # noqa: RUF012 (ClassVar of Program)
+        name: f"cluster.commands:{name}" for name in ("up", "down", "status", "load", "kubeconfig")
+    }
+    failures = (ClusterError,)
 
 
-@click.group(help=__doc__)
+@click.group(cls=ClusterProgram, context_settings=CONTEXT, help=__doc__)
 def main() -> None:
     pass
 
 
-@main.command()
-def up() -> None:
-    """Build what is missing, start what does not run, and say how to use it."""
-    cluster = embedded.cluster(say)
-    cluster.up(say)
-    cluster.keep()
-    click.echo(f"export KUBECONFIG={cluster.kubeconfig} PATH={cluster.binaries.folder}:$PATH")
-
-
-@main.command()
-def down() -> None:
-    """Stop everything and remove its traces; the built binaries and the images stay in the cache."""
-    sweep()
-    embedded.existing().down()
-
-
-@main.command()
-def status() -> None:
-    """Say what runs. Exit code 1 when the cluster is not up."""
-    cluster = embedded.existing()
-    for name, pid in cluster.processes().items():
-        click.echo(f"{name:<24} {f'running, process {pid}' if pid else 'not running'}")
-    if not cluster.is_up():
-        sys.exit(1)
-    click.echo(f"kubeconfig: {cluster.kubeconfig}")
-    click.echo(f"logs:       {cluster.places.logs}")
-    click.echo(cluster.kubectl("get", "nodes,pods", "--all-namespaces"))
-    for name in sorted(cluster.containers.images()):
-        click.echo(f"image {name}")
-
-
-@main.command()
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-def load(images: tuple[str, ...]) -> None:
-    """Copy images from Docker to the node. Our own (lundock/...) are built first when their sources have changed."""
-    cluster = embedded.existing()
-    for image in images:
-        if not cluster.load(image, say):
-            say(f"the cluster has this {image} already")
-
-
-@main.command()
-def kubeconfig() -> None:
-    """Print the path of the administrator's kubeconfig."""
-    click.echo(embedded.existing().kubeconfig)
-
-
 if __name__ == "__main__":
-    try:
-        main()
-    except ClusterError as error:
-        sys.exit(f"error: {error}")
+    main()

@@ -60,11 +60,19 @@ class Cluster:
         return self.places.kubeconfig
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout_s: float = 180) -> str:
-        """Run kubectl as the administrator and return its stdout. Raises CommandFailed with its message."""
+        """Run kubectl as the administrator and return its stdout.
+
+        Raises:
+            CommandFailed: with kubectl's message.
+        """
         return self.plane.kubectl(*arguments, stdin=stdin, timeout_s=timeout_s)
 
     def helm(self, *arguments: str | Path, timeout_s: float = 600) -> str:
-        """Run helm as the administrator and return its stdout. Raises CommandFailed with its message."""
+        """Run helm as the administrator and return its stdout.
+
+        Raises:
+            CommandFailed: with helm's message.
+        """
         return self.plane.helm(*arguments, timeout_s=timeout_s)
 
     def load(self, image: str, progress: Progress = silent) -> bool:
@@ -181,7 +189,7 @@ def lease(progress: Progress = silent) -> Iterator[Cluster]:
 
 
 def _is_last(descriptor: int) -> bool:
-    """Whether nobody else holds a lease: then the shared lock can become an exclusive one."""
+    """Whether no other process holds a lease: then the shared lock can become an exclusive one."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

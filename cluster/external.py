@@ -24,15 +24,29 @@ class NamedCluster:
     registry: str
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout_s: float = 180) -> str:
-        """Run the user's kubectl on this cluster. Raises CommandFailed, ToolMissing."""
+        """Run the user's kubectl on this cluster and return its stdout.
+
+        Raises:
+            CommandFailed: with kubectl's message.
+            ToolMissing: kubectl is not installed.
+        """
         return shell.run("kubectl", *self._options("--context"), *arguments, stdin=stdin, timeout_s=timeout_s)
 
     def helm(self, *arguments: str | Path, timeout_s: float = 600) -> str:
-        """Run the user's helm on this cluster. Raises CommandFailed, ToolMissing."""
+        """Run the user's helm on this cluster and return its stdout.
+
+        Raises:
+            CommandFailed: with helm's message.
+            ToolMissing: helm is not installed.
+        """
         return shell.run("helm", *self._options("--kube-context"), *arguments, timeout_s=timeout_s)
 
     def check(self) -> None:
-        """Raise NamedClusterError where the API server does not answer."""
+        """Ask the API server whether it is ready.
+
+        Raises:
+            NamedClusterError: it does not answer.
+        """
         if not shell.succeeds("kubectl", *self._options("--context"), "get", "--raw", "/readyz", timeout_s=30):
             raise NamedClusterError(
                 "the cluster that you named does not answer: try `kubectl get --raw /readyz` with the same options"

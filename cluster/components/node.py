@@ -126,7 +126,8 @@ def kubelet_configuration(places: Places) -> dict[str, object]:
         "clusterDomain": "cluster.local",
         # Also for pods that ask for the node's resolver: the host's may be one that only the host reaches.
         "resolvConf": str(places.run / "resolv.conf"),
-        # A developer's disk is often nearly full, and the images were loaded by hand: neither may be taken away.
+        # Nothing is removed for lack of space: a developer's disk is often nearly full, and the images were loaded by
+        # hand.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"nodefs.available": "0%", "imagefs.available": "0%", "nodefs.inodesFree": "0%"},
         # What changes the host beyond the cluster's own things stays off.

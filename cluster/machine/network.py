@@ -39,7 +39,7 @@ RULES = (
     # Docker's policy for forwarded packets is to drop them.
     ("filter", "FORWARD", ("-s", PODS, "-j", "ACCEPT")),
     ("filter", "FORWARD", ("-d", PODS, "-j", "ACCEPT")),
-    # Outside, nobody knows the pods' addresses.
+    # The pods' addresses are unknown outside of this machine.
     ("nat", "POSTROUTING", ("-s", PODS, "!", "-d", NETWORK, "-j", "MASQUERADE")),
 )
 
@@ -144,7 +144,7 @@ def write_cni_configuration(folder: Path, leases: Path) -> None:
     """Write the CNI configuration of this cluster alone.
 
     Args:
-        folder: for the configuration; containerd is told to look only here.
+        folder: for the configuration; containerd's configuration names only this folder.
         leases: where the pods' addresses are remembered.
     """
     ptp = {

@@ -82,8 +82,8 @@ def test_killed_pods_come_back_with_their_volumes(release: Installed, cluster: C
     for volume in (before, after):
         id = volume["metadata"]["name"]
         command = ("lundock-target", "exports", "get", id, "-o", "json")
-        told = json.loads(cluster.kubectl("exec", f"{release.target}-0", "-n", release.namespace, "--", *command))
-        assert told["phase"] == "ready"
+        export = json.loads(cluster.kubectl("exec", f"{release.target}-0", "-n", release.namespace, "--", *command))
+        assert export["phase"] == "ready"
     assert release.get("pv", before["metadata"]["name"])["spec"]["iscsi"] == before["spec"]["iscsi"]
     assert release.get("pod", f"{release.target}-0")["metadata"]["uid"] not in uids.values()
     for name in ("chart-killed", "chart-after"):

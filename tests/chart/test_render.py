@@ -279,9 +279,9 @@ def test_a_drain_waits_for_whoever_moves_the_vms(helm: Helm) -> None:
 
 def test_what_artifact_hub_shows_is_what_is_installed(helm: Helm) -> None:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
-    told = {image["image"] for image in yaml.safe_load(chart["annotations"]["artifacthub.io/images"])}
+    named = {image["image"] for image in yaml.safe_load(chart["annotations"]["artifacthub.io/images"])}
     pods = pod_specs(helm.render())
-    assert told == {container["image"] for _, pod in pods for container in pod["containers"]}
+    assert named == {container["image"] for _, pod in pods for container in pod["containers"]}
     assert yaml.safe_load(chart["annotations"]["artifacthub.io/changes"])
     assert chart["annotations"]["artifacthub.io/license"] == "Apache-2.0"
 

@@ -14,7 +14,7 @@ from cluster import embedded
 from cluster.components.containers import CGROUP
 from cluster.embedded import COMPONENTS, Cluster
 from cluster.machine import shell
-from cluster.machine.processes import in_cgroup
+from cluster.machine.processes import in_cgroup, is_alive
 from cluster.places import cache_home
 from tests.capabilities import need
 
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 @pytest.fixture
 def alone() -> Iterator[Cluster]:
-    """The cluster, while nobody else can use it; it is down at first."""
+    """The cluster, while no other session can use it; it is down at first."""
     need("root", "containerd", "docker")
     cluster = embedded.cluster(print)
     with (cache_home() / "cluster.users").open("a") as users:
@@ -42,7 +42,8 @@ def traces(cluster: Cluster) -> dict[str, list[str]]:
     ours = (str(cluster.places.run), str(cluster.places.data))
     rules = [line for tool in ("iptables-save", "ip6tables-save") for line in shell.run(tool).splitlines()]
     return {
-        "processes": [str(pid) for pid in [*cluster.plane.processes.all(), *in_cgroup(CGROUP)]],
+        # A zombie is its parent's, which is process 1 here: some take a second to wait for it.
+        "processes": [str(pid) for pid in [*cluster.plane.processes.all(), *in_cgroup(CGROUP)] if is_alive(pid)],
         "mounts": [line.split()[4] for line in mounts if line.split()[4].startswith(ours)],
         "rules": [line for line in rules if "KUBE" in line or "lundock" in line or "CNI" in line],
         "links": [

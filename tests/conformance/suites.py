@@ -31,7 +31,11 @@ def suites() -> list[str]:
 
 
 def run(suite: str, url: str) -> Outcome:
-    """One suite, destructive tests included. Raises RuntimeError when it did not come to its end."""
+    """Run one suite, destructive tests included.
+
+    Raises:
+        RuntimeError: it did not come to its end.
+    """
     argv = ["iscsi-test-cu", "--dataloss", "--normal", "--test", f"ALL.{suite}", url]
     done = subprocess.run(argv, capture_output=True, text=True, errors="replace", timeout=SUITE_TIMEOUT_S, check=False)
     output = done.stdout + done.stderr

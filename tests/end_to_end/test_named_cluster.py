@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    """A registry on loopback, where Docker and containerd speak plain HTTP without being told. Yields host and port."""
+    """A registry on loopback, where Docker and containerd speak plain HTTP by default. Yields host and port."""
     need("docker-registry")
     host = f"127.0.0.1:{free_ports()}"
     config = tmp_path / "registry.yaml"

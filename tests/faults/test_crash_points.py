@@ -48,7 +48,7 @@ class Executioner:
         if method == "GET" or any(part in path for part in NO_STEPS):
             return None
         if self._moment():
-            return Fault(status=503)  # nobody reads it any more
+            return Fault(status=503)  # its caller is dead: nothing reads it
         return Fault(then=self._moment)
 
     def _moment(self) -> bool:

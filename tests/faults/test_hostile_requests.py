@@ -33,7 +33,7 @@ def answered(target: TargetProcess) -> dict[int, int]:
 
 
 def test_ten_thousand_requests(target: TargetProcess, tmp_path: Path) -> None:
-    """None is answered by a mistake, none in a way that the schema does not tell, and a volume in use is not harmed."""
+    """No answer is a 500, each is one that the schema describes, and a volume in use is not harmed."""
     target.client.ensure_volume("used", VolumeSpec(size_bytes=MIB))
     disk, written = export(target, "used"), Written()
     assert written.write(disk, 0, 0x7A)

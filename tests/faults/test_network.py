@@ -38,7 +38,7 @@ def make_and_delete(stage: Stage, dice: random.Random) -> None:
 
 @pytest.fixture
 def own_plane() -> Iterator[ControlPlane]:
-    """An API server that nobody else minds being killed."""
+    """An API server of this test alone: it is killed."""
     with ControlPlane.alone() as plane:
         yield plane
 
@@ -63,7 +63,7 @@ def test_an_api_server_that_errs(
 
 
 def test_an_api_server_that_is_away(own_plane: ControlPlane, target: TargetProcess, tmp_path: Path) -> None:
-    """For as long as LUNDOCK_FAULT_AWAY_S says; the Lease is lost meanwhile, so the process has to be started again."""
+    """For LUNDOCK_FAULT_AWAY_S seconds; the Lease is lost meanwhile, so the process has to be started again."""
     stage = Stage(own_plane.kubeconfig, tmp_path, [target])
     stage.process = stage.provisioner(sweep=SWEEP)
     try:

@@ -1,4 +1,4 @@
-"""The way between parts is cut: packets that are never heard of, and names that nobody answers for."""
+"""The way between parts is cut: packets are dropped, and a name has no address."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def far() -> Iterator[Namespace]:
 def test_a_partition_of_the_provisioner_and_a_vm_from_the_target(
     far: Namespace, control_plane: ControlPlane, tmp_path: Path
 ) -> None:
-    """For as long as LUNDOCK_FAULT_PARTITION_S says. What was on its way is done once, and the VM's write arrives."""
+    """For LUNDOCK_FAULT_PARTITION_S seconds. What was on its way is done once, and the VM's write arrives."""
     target = far_target(tmp_path, "target-0", far)
     stage = Stage(control_plane.kubeconfig, tmp_path, [target])
     stage.process = stage.provisioner(sweep=SWEEP, targetCalls={"timeoutSeconds": 2})
@@ -53,7 +53,7 @@ def test_a_partition_of_the_provisioner_and_a_vm_from_the_target(
                 stage.claim(f"cut-{number}")
             stage.wait_event("cut-0", "TargetDown: target target-0 does not answer", timeout_s=60)
             writing.join(timeout=float(os.environ.get("LUNDOCK_FAULT_PARTITION_S", "3")))
-            assert writing.is_alive(), "nobody can have acknowledged that"
+            assert writing.is_alive(), "no target can have acknowledged that"
             far.mend()
             writing.join(timeout=120)
             assert not writing.is_alive(), "the write goes on when the way is open again"
@@ -69,7 +69,7 @@ def test_a_partition_of_the_provisioner_and_a_vm_from_the_target(
 
 
 def test_a_name_that_is_not_resolved(control_plane: ControlPlane, target: TargetProcess, tmp_path: Path) -> None:
-    """The provisioner knows its target by a name; for a while nobody answers for it, and no connection is left."""
+    """The provisioner knows its target by a name; for a while it cannot be resolved, and no connection is left."""
     need("root")
     names = tmp_path / "hosts"
     names.write_text(f"127.0.0.1 {NAME}\n")

@@ -1,4 +1,4 @@
-"""Disks that are full, and power that goes away: what was acknowledged after a flush is there."""
+"""Disks that are full, and power cuts: what was acknowledged after a flush is there."""
 
 from __future__ import annotations
 

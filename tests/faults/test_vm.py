@@ -48,7 +48,7 @@ class Writer:
     def acknowledged(self) -> int:
         """The last number whose sync was answered; every one before it was, too."""
         said = self._guest.run(f"ls {self._notes} | tr '\\n' ' '; tail -n 1 {self._notes}/acknowledged").split()
-        assert "failed" not in said, "the guest was told of a write that failed"
+        assert "failed" not in said, "a write of the guest failed"
         return int(said[-1])
 
     def goes_on(self) -> None:

@@ -47,7 +47,7 @@ def test_a_volume_on_a_slow_disk_does_not_slow_the_others(not_up: TargetProcess,
     slow, fast = export(not_up, "slow"), export(not_up, "fast")
     kept, others = Written(), Written()
     assert kept.write(slow, 0, 0x21)
-    weather.disk_takes(600)
+    weather.delay_disk(600)
     writing = threading.Thread(target=kept.write, args=(slow, 1, 0x22), kwargs={"timeout_s": 300})
     writing.start()
     eventually(lambda: not_up.client.sessions(), "the slow write's session")
@@ -57,7 +57,7 @@ def test_a_volume_on_a_slow_disk_does_not_slow_the_others(not_up: TargetProcess,
     not_up.client.ensure_volume("new", VolumeSpec(size_bytes=MIB))
     export(not_up, "new")
     assert writing.is_alive(), "all of that was done while one write waited for its disk"
-    weather.disk_takes(0)
+    weather.delay_disk(0)
     writing.join()
     kept.verify(slow)
     assert kept.acknowledged == {0: 0x21, 1: 0x22}
@@ -72,12 +72,12 @@ def test_a_ledger_on_a_slow_disk(control_plane: ControlPlane, not_up: TargetProc
     stage.process = stage.provisioner(sweep=SWEEP, targetCalls={"timeoutSeconds": 1})
     try:
         stage.up()
-        weather.disk_takes(0.25)
+        weather.delay_disk(0.25)
         for number in range(6):
             stage.claim(f"late-{number}")
         stage.delete_claim("late-0")
         eventually(lambda: "does not answer" in stage.process.tail(), "a call to be given up", 60)
-        weather.disk_takes(0)
+        weather.delay_disk(0)
         invariants.settled(stage, [not_up])
         invariants.strangers_stay_out(stage)
     finally:
@@ -102,8 +102,8 @@ def test_clocks_that_jump(control_plane: ControlPlane, not_up: TargetProcess, tm
             disk = invariants.disk_of(stage, stage.bound("kept"))
             jumps = [(400 * DAY_S, 0), (0, 400 * DAY_S), (-DAY_S, -DAY_S), (-DAY_S, DAY_S), (0, 0)]
             for number, (provisioners_s, targets_s) in enumerate(jumps):
-                theirs.clock_is_ahead(provisioners_s)
-                own.clock_is_ahead(targets_s)
+                theirs.set_clock_ahead(provisioners_s)
+                own.set_clock_ahead(targets_s)
                 assert written.write(disk, number, 0x41 + number)
                 stage.claim(f"jump-{number}")
                 stage.bound(f"jump-{number}")

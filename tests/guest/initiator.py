@@ -103,7 +103,7 @@ def format_and_mount(guest: Machine, device: str, folder: str, fs_type: str = "e
 
 
 def detach(guest: Machine, volume: IscsiVolume) -> None:
-    """Log out everywhere and forget the records. Not attached is success."""
+    """Log out everywhere and forget the records. Succeeds if it is not attached."""
     for portal in volume.portals:
         guest.run(f"{_node(volume, portal)} --logout; {_node(volume, portal)} -o delete", check=False)
         guest.run(f"iscsiadm -m discoverydb -t sendtargets -p {portal} -o delete", check=False)

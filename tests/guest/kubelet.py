@@ -34,7 +34,7 @@ KUBELET = {
     "resolvConf": "",
     "imageGCHighThresholdPercent": 100,
     "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%"},
-    # Nobody asks this kubelet for anything: the host cannot reach it.
+    # Nothing connects to this kubelet: the host cannot reach it.
     "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
     "authorization": {"mode": "AlwaysAllow"},
 }

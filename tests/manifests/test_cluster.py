@@ -1,4 +1,4 @@
-"""The CHAP variant of the demo on a whole Kubernetes: who has the Secret gets in, and nobody else."""
+"""The CHAP variant of the demo on a whole Kubernetes: a login needs the Secret's credentials."""
 
 from __future__ import annotations
 

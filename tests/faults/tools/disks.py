@@ -38,7 +38,7 @@ class Disk:
 
 @dataclass
 class Written:
-    """What a disk was told to keep, block by block; the pattern is a byte."""
+    """What was written to a disk, block by block; the pattern is a byte."""
 
     acknowledged: dict[int, int] = field(default_factory=dict)
     """Block number to pattern, of writes whose flush was answered."""
@@ -60,7 +60,7 @@ class Written:
         return True
 
     def verify(self, disk: Disk) -> None:
-        """Fails where a block is neither what was acknowledged nor what was being written when nobody answered."""
+        """Fails where a block is neither what was acknowledged nor what was written without an answer."""
         for block, pattern in self.acknowledged.items():
             allowed = {pattern, *self.uncertain.get(block, ())}
             assert any(self._reads(disk, block, each) for each in allowed), (

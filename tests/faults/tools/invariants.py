@@ -3,8 +3,8 @@
 - Each Bound claim has exactly one volume, one export and one Secret on exactly one target.
 - Nothing exists that no claim and no PV owns: no volume, no export, no Secret.
 - What was written and acknowledged is there.
-- Nobody gets in without the credentials.
-- A volume that is nobody's business here, the bystander, is there with its data.
+- No login succeeds without the credentials.
+- A volume that no claim owns, the bystander, is there with its data.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A network namespace with one link to this host, which can be cut as a cable is: what was sent is never heard of."""
+"""A network namespace with one link to this host, which can be cut as a cable is: packets are dropped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Namespace:
     """The namespace's address, as this host reaches it."""
 
     def cut(self) -> None:
-        """Drop every packet that comes in or goes out, without a word to anybody."""
+        """Drop every packet that comes in or goes out, without an answer."""
         for chain in ("INPUT", "OUTPUT"):
             self._iptables("-A", chain, "!", "-i" if chain == "INPUT" else "-o", "lo", "-j", "DROP")
 

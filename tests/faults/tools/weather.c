@@ -1,6 +1,6 @@
 /* Bad weather for one process, by LD_PRELOAD: a slow disk, and a clock that jumps.
  *
- * $LUNDOCK_WEATHER names a file of two native 64-bit numbers, read anew at each call: how many seconds the clock of the
+ * $LUNDOCK_WEATHER names a file of two native 64-bit numbers, read again at each call: how many seconds the clock of the
  * day is ahead (or behind), and how many microseconds each read, write and sync of a file whose path contains
  * $LUNDOCK_WEATHER_PATH takes longer. The monotonic clock goes on as it is: that is what a step of the day's clock does.
  */

@@ -23,23 +23,23 @@ class Weather:
             subprocess.run(argv, check=True, capture_output=True, timeout=60)
         self._file = folder / f"{process.log.stem}.weather"
         self._now = [0, 0]
-        self._tell()
+        self._write()
         process.environment |= {
             "LD_PRELOAD": str(library),
             "LUNDOCK_WEATHER": str(self._file),
             "LUNDOCK_WEATHER_PATH": slow_path,
         }
 
-    def clock_is_ahead(self, seconds: int) -> None:
-        """Of everybody else's; behind where it is negative."""
+    def set_clock_ahead(self, seconds: int) -> None:
+        """Set the clock of the process ahead of the machine's; behind where it is negative."""
         self._now[0] = seconds
-        self._tell()
+        self._write()
 
-    def disk_takes(self, seconds: float) -> None:
-        """So much longer for each read, write and sync of a file whose path contains `slow_path`; less ends a wait."""
+    def delay_disk(self, seconds: float) -> None:
+        """Delay each read, write and sync of a file whose path contains `slow_path`; a smaller value ends a wait."""
         self._now[1] = int(seconds * 1e6)
-        self._tell()
+        self._write()
 
-    def _tell(self) -> None:
+    def _write(self) -> None:
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
             file.write(struct.pack("=qq", *self._now))
