@@ -99,7 +99,7 @@ class Controller:
             self.queue.add(name_of(old))
         if self._concerns_us(item):
             self.queue.add(name)
-            if new is not None and (bound := item["spec"].get("volumeName")):
+            if bound := item["spec"].get("volumeName"):
                 self.queue.add(VolumeName(bound))
         for waiting in self._waiting_for.get(str(name), ()):
             self.queue.add(waiting)

@@ -213,6 +213,8 @@ def plan_volume(volume: Json, claim: Json | None, identity: Identity) -> VolumeS
     elif leaving and not kept:
         return Ignore("being deleted, and its LUN is gone")
     elif is_released(volume):
+        if _is_its_claim(volume, claim):
+            return Ignore("released, and bound again: kube-controller-manager is about to say so")
         return Delete(our_volume(volume, identity))
     elif not kept:
         return SetFinalizers(meta["name"], (*finalizers, FINALIZER), version, "its reclaim policy is Delete")
@@ -231,10 +233,16 @@ def is_released(volume: Json) -> bool:
     )
 
 
+def _is_its_claim(volume: Json, claim: Json | None) -> bool:
+    """Whether the claim exists, is the very one that the PV names, and stays."""
+    if claim is None or claim["metadata"].get("deletionTimestamp"):
+        return False
+    return bool(claim["metadata"]["uid"] == (volume["spec"].get("claimRef") or {}).get("uid"))
+
+
 def _plan_access(volume: Json, claim: Json | None, identity: Identity) -> VolumeStep:
     ours = our_volume(volume, identity)
-    reference = volume["spec"].get("claimRef") or {}
-    if claim is None or claim["metadata"]["uid"] != reference.get("uid") or claim["metadata"].get("deletionTimestamp"):
+    if claim is None or not _is_its_claim(volume, claim):
         return Ignore("no claim")
     if (volume.get("status") or {}).get("phase") != "Bound":
         return Ignore("not bound yet")

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from lundock_common import kubernetes_api
+from lundock_common import kubernetes_api, quantity
 from provisioner.planning.claims import name_of
 from provisioner.reconcile import Key, VolumeName
 from target_image.api import requests
@@ -25,6 +26,11 @@ BREAKS = {
     "target's answer lost": lambda: OutcomeUnknown("no answer"),
 }
 CLAIMS = "/api/v1/namespaces/ns/persistentvolumeclaims"
+
+
+def deletion_may_have_begun(pv: dict[str, Any]) -> bool:
+    released = (pv.get("status") or {}).get("phase") == "Released"
+    return released and pv["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
 
 
 class Cluster(RuleBasedStateMachine):
@@ -70,7 +76,12 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(data=st.data(), policy=st.sampled_from(["Delete", "Retain"]))
     def change_policy(self, data: st.DataObject, policy: str) -> None:
-        pvs = sorted(pv["metadata"]["name"] for pv in self.world.api.under("persistentvolumes"))
+        """But none is kept whose deletion has begun: its data may be gone."""
+        pvs = sorted(
+            pv["metadata"]["name"]
+            for pv in self.world.api.under("persistentvolumes")
+            if policy == "Delete" or not deletion_may_have_begun(pv)
+        )
         if pvs:
             path = f"/api/v1/persistentvolumes/{data.draw(st.sampled_from(pvs))}"
             self.world.api._patch(path, {"spec": {"persistentVolumeReclaimPolicy": policy}})
@@ -78,12 +89,17 @@ class Cluster(RuleBasedStateMachine):
     @rule()
     def keep_what_was_released_before_the_watch_tells(self) -> None:
         self.work_on_everything()
+        begun = {
+            pv["metadata"]["name"] for pv in self.world.api.under("persistentvolumes") if deletion_may_have_begun(pv)
+        }
         for name in NAMES:
             self.delete_claim(name)
         self.world.settle()
         self.world.refresh()
         for pv in self.world.api.under("persistentvolumes"):
             name = pv["metadata"]["name"]
+            if name in begun:
+                continue
             if pv["status"]["phase"] == "Released" and not pv["metadata"].get("deletionTimestamp"):
                 retain = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}}
                 self.world.api._patch(f"/api/v1/persistentvolumes/{name}", retain)
@@ -106,6 +122,7 @@ class Cluster(RuleBasedStateMachine):
         claim = self.world.make_claim(name, "retain", volumeName=pv)
         reference = {"namespace": "ns", "name": name, "uid": claim.uid}
         self.world.api._patch(f"/api/v1/persistentvolumes/{pv}", {"spec": {"claimRef": reference}})
+        self.world.settle()  # or a second claim could be given the same volume, which is no mistake of ours
 
     @rule()
     def controller_manager(self) -> None:
@@ -212,8 +229,9 @@ class Cluster(RuleBasedStateMachine):
         for pv in bound:
             self._password_fits(pv)
         for claim in claims:
-            wanted = claim["spec"]["resources"]["requests"]["storage"]
-            assert pvs[claim["spec"]["volumeName"]]["spec"]["capacity"]["storage"] == wanted
+            wanted = quantity.parse(claim["spec"]["resources"]["requests"]["storage"])
+            held = quantity.parse(pvs[claim["spec"]["volumeName"]]["spec"]["capacity"]["storage"])
+            assert held >= wanted, "a volume that was bound again may be larger than this claim asks for"
         assert all(
             volume.trashed_at is None or volume.trashed_at <= datetime.now(UTC)
             for agent in world.agents.values()
