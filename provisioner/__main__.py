@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from lundock_common.command_line import CONTEXT, Program
+from lundock_common.kubernetes_api import KubernetesError
 from provisioner.errors import ProvisionerError
 
 
@@ -14,7 +15,7 @@ class LundockProvisioner(Program):
     commands_at = {  # noqa: RUF012 (ClassVar of Program)
         name: f"provisioner.commands.{name}:{name}" for name in ("run", "check", "plan", "sweep")
     }
-    unusable = (ProvisionerError,)
+    unusable = (ProvisionerError, KubernetesError)
 
 
 @click.group(cls=LundockProvisioner, context_settings=CONTEXT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from provisioner.kube.client import Json, Kube
+from lundock_common.kubernetes_api import Json, Kube
 from provisioner.kube.events import Recorder, Subject
 from provisioner.kube.informer import Informer
 from provisioner.observing.metrics import Metrics

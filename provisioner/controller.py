@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import structlog
 
+from lundock_common.kubernetes_api import CLAIMS, CLASSES, VOLUMES, Json, Kube
+from lundock_common.retry import Backoff
 from provisioner.context import Caches, Context, secret_namespaces
 from provisioner.credentials import Credentials
-from provisioner.kube.client import CLAIMS, CLASSES, VOLUMES, Json, Kube
 from provisioner.kube.events import Recorder
 from provisioner.kube.informer import Informer
-from provisioner.kube.queue import Backoff, WorkQueue
+from provisioner.kube.queue import WorkQueue
 from provisioner.observing.metrics import Metrics
 from provisioner.outcomes import Again
 from provisioner.planning import volumes

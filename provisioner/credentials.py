@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lundock_common.kubernetes_api import AlreadyExists, NotFound, secrets_path
 from provisioner.context import Context
-from provisioner.errors import AlreadyExists, NotFound, Permanent
-from provisioner.kube.client import secrets_path
+from provisioner.errors import Permanent
 from provisioner.planning import volumes
 from provisioner.planning.claims import ClaimName, ClaimRequest
 from provisioner.planning.volumes import SecretName

@@ -5,13 +5,6 @@ ProvisionerError
 ├── Permanent              wrong input: one event, no retry until the object or its class changes
 ├── Transient              try again after `delay_s`, or after the key's back-off where it is None
 │   └── Busy               a target has no turn for us at this moment; nobody has to know
-├── OutcomeUnknown         a call timed out or its connection broke: it may have happened; repeat it
-└── Refused                the API server answered with an error
-    ├── NotFound           404
-    ├── AlreadyExists      409: an object of this name is there
-    ├── Conflict           409: it changed meanwhile, or a precondition does not hold
-    ├── Expired            410: the resource version is too old; list again
-    └── Throttled          429 or 503 with Retry-After
 """
 
 from __future__ import annotations
@@ -48,38 +41,3 @@ class Transient(Coded):
 
 class Busy(Transient):
     """A target has as many calls as it may: no failure, no event, just a moment later."""
-
-
-class OutcomeUnknown(ProvisionerError):
-    """No answer came: the call may have been carried out. Every call here may be repeated."""
-
-
-class Refused(ProvisionerError):
-    """The API server said no; `reason` is the machine's word for it (metav1.Status.reason)."""
-
-    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
-        super().__init__(f"{message} ({status} {reason})")
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.retry_after_s = retry_after_s
-
-
-class NotFound(Refused):
-    pass
-
-
-class AlreadyExists(Refused):
-    pass
-
-
-class Conflict(Refused):
-    pass
-
-
-class Expired(Refused):
-    pass
-
-
-class Throttled(Refused):
-    pass

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provisioner.kube.client import Kube
+from lundock_common.kubernetes_api import Kube
 from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings
 

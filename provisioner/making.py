@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from lundock_common.kubernetes_api import Conflict, NotFound, claim_path, volume_path
 from provisioner.context import Caches, Context, claim_subject
 from provisioner.credentials import Credentials
-from provisioner.errors import Conflict, NotFound, Permanent, Transient
-from provisioner.kube.client import claim_path, volume_path
+from provisioner.errors import Permanent, Transient
 from provisioner.outcomes import Again
 from provisioner.planning import placement, volumes
 from provisioner.planning.claims import TARGET, CatalogueImage, ClaimName, ClaimRequest, Clone, Empty, UrlImage

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import structlog
 
+from lundock_common.kubernetes_api import VOLUMES, AlreadyExists, volume_path
 from provisioner.context import Context, claim_subject
-from provisioner.errors import AlreadyExists, Permanent
-from provisioner.kube.client import VOLUMES, volume_path
+from provisioner.errors import Permanent
 from provisioner.kube.informer import Informer
 from provisioner.making import SOON_S, Made, Maker
 from provisioner.outcomes import Again, Done, Outcome

@@ -12,10 +12,19 @@ from dataclasses import dataclass
 import structlog
 
 from lundock_common import quantity
+from lundock_common.kubernetes_api import (
+    Conflict,
+    Json,
+    NotFound,
+    OutcomeUnknown,
+    Refused,
+    Throttled,
+    claim_path,
+    volume_path,
+)
 from provisioner.context import Caches, Context, claim_subject
 from provisioner.credentials import Credentials
-from provisioner.errors import Busy, Conflict, NotFound, OutcomeUnknown, Permanent, Refused, Throttled, Transient
-from provisioner.kube.client import Json, claim_path, volume_path
+from provisioner.errors import Busy, Permanent, Transient
 from provisioner.kube.events import Subject
 from provisioner.making import Maker
 from provisioner.observing import tracing

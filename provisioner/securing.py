@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import structlog
 
+from lundock_common.kubernetes_api import volume_path
 from provisioner.context import Caches, Context, claim_subject
 from provisioner.credentials import Credentials, Login
 from provisioner.errors import Permanent, Transient
-from provisioner.kube.client import volume_path
 from provisioner.planning import volumes
 from provisioner.planning.claims import read_class
 from provisioner.planning.plan import Secure

@@ -12,10 +12,9 @@ from typing import Any
 
 import structlog
 
+from lundock_common.kubernetes_api import Kube, KubernetesError
 from provisioner import identity
 from provisioner.controller import Controller
-from provisioner.errors import ProvisionerError
-from provisioner.kube.client import Kube
 from provisioner.kube.elector import Elector, election_namespace
 from provisioner.observing import tracing
 from provisioner.observing.health import HealthServer
@@ -25,6 +24,8 @@ from provisioner.settings import Settings
 from provisioner.sweep import Sweeper
 
 log = structlog.get_logger()
+
+AGENT = "lundock-provisioner"
 
 LOST_LEASE = 3
 """The exit code when the Lease was lost."""
@@ -37,7 +38,13 @@ def run(configuration: Any, settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     metrics = Metrics()
-    kube = Kube(configuration, settings.kubernetes, pool_size=settings.queue.workers + 8, observe=metrics.count_call)
+    kube = Kube(
+        configuration,
+        settings.kubernetes.pace,
+        pool_size=settings.queue.workers + 8,
+        observe=metrics.count_call,
+        user_agent=AGENT,
+    )
     state = _State()
     http = HealthServer(settings.http, state.healthy, state.ready, metrics.render)
     http.start()
@@ -88,7 +95,7 @@ def _wait_for_identity(kube: Kube, settings: Settings, stopping: threading.Event
     while not stopping.is_set():
         try:
             return identity.of(kube, settings)
-        except ProvisionerError as error:
+        except KubernetesError as error:
             log.warning("the API server does not say which cluster this is", error=str(error))
             stopping.wait(2.0)
     return None
@@ -101,7 +108,7 @@ def _elector(configuration: Any, settings: Settings) -> Elector | None:
     election = election.model_copy(update={"namespace": election_namespace(election)})
     calls = settings.kubernetes.model_copy(update={"timeout_seconds": election.renew_deadline_seconds / 2})
     identity = f"{socket.gethostname()}_{uuid.uuid4()}"
-    return Elector(Kube(configuration, calls, pool_size=2), election, identity, _lost)
+    return Elector(Kube(configuration, calls.pace, pool_size=2, user_agent=AGENT), election, identity, _lost)
 
 
 def _lost() -> None:

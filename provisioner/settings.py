@@ -15,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from lundock_common.limits import Pace
 from provisioner.errors import SettingsError
 
 DNS_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
@@ -122,6 +123,11 @@ class KubernetesSettings(Section):
 
     watch_seconds: float = Field(default=300, ge=5)
     """After this long a watch is ended by the server and taken up again where it was."""
+
+    @property
+    def pace(self) -> Pace:
+        """The same, as the client takes it."""
+        return Pace(**self.model_dump())
 
 
 class QueueSettings(Section):

@@ -14,9 +14,9 @@ from datetime import UTC, datetime
 
 import structlog
 
+from lundock_common.kubernetes_api import CLAIMS, VOLUMES, Json, KubernetesError, Refused, secrets_path
 from provisioner.context import Context
-from provisioner.errors import Permanent, ProvisionerError, Refused, Transient
-from provisioner.kube.client import CLAIMS, VOLUMES, Json, secrets_path
+from provisioner.errors import Permanent, ProvisionerError, Transient
 from provisioner.kube.events import Subject
 from provisioner.planning import volumes
 from provisioner.planning.orphans import Named, Step, judge, named, orphans
@@ -41,7 +41,7 @@ class Sweeper:
         while not stopping.wait(self._context.settings.sweep.interval_seconds) and may_act():
             try:
                 self.sweep()
-            except ProvisionerError as error:
+            except (ProvisionerError, KubernetesError) as error:
                 log.warning("the sweep failed and is tried again later", error=str(error))
             except Exception:
                 log.exception("a mistake of this program; the sweep is tried again later")

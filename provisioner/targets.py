@@ -14,8 +14,8 @@ from typing import TypeVar
 import structlog
 
 from lundock_common import quantity
+from lundock_common.retry import Backoff
 from provisioner.errors import Busy, Permanent, Transient
-from provisioner.kube.queue import Backoff
 from provisioner.observing import tracing
 from provisioner.observing.metrics import Metrics
 from provisioner.settings import Settings, TargetCallSettings, TargetSettings

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
-from provisioner import logs, settings
+from lundock_common import logs
+from provisioner import settings
 
 DEFAULT_CONFIG = "/etc/lundock/provisioner.yaml"
 
@@ -33,6 +34,8 @@ def load(config: str, *, text_logs: bool) -> settings.Settings:
         SettingsError: the file cannot be used.
     """
     loaded = settings.load(Path(config))
-    for_people = loaded.log.model_copy(update={"format": "text", "level": "warning"})
-    logs.configure(for_people if text_logs else loaded.log)
+    if text_logs:
+        logs.configure("warning", as_json=False)
+    else:
+        logs.configure(loaded.log.level, as_json=loaded.log.format == "json")
     return loaded

@@ -9,10 +9,10 @@ from pathlib import Path
 import click
 import yaml
 
+from lundock_common.kubernetes_api import CLASSES, Json, Kube, KubernetesError, NotFound, configuration, volume_path
 from provisioner import identity
 from provisioner.commands.options import cluster_options, load
-from provisioner.errors import NotFound, Permanent, ProvisionerError, SettingsError
-from provisioner.kube.client import CLASSES, Json, Kube, configuration, volume_path
+from provisioner.errors import Permanent, SettingsError
 from provisioner.planning import plan as planning
 from provisioner.planning import volumes
 from provisioner.planning.claims import PROVISIONER_KEYS as PROVISIONER
@@ -37,7 +37,7 @@ def plan(config: str, kubeconfig: str | None, context: str | None, file: Path) -
     """
     settings = load(config, text_logs=True)
     claims, classes = read_documents(file)
-    kube = Kube(configuration(kubeconfig, context), settings.kubernetes)
+    kube = Kube(configuration(kubeconfig, context), settings.kubernetes.pace)
     ours = identity.of(kube, settings)
     plans = [plan_claim(item, classes, looking_up(kube), settings, ours) for item in claims]
     click.echo(yaml.safe_dump_all(plans, sort_keys=False), nl=False)
@@ -149,7 +149,7 @@ def looking_up(kube: Kube) -> Callable[[str], Json | None]:
             return kube.get(path)
         except NotFound:
             return None
-        except ProvisionerError as error:
+        except KubernetesError as error:
             raise SettingsError(f"cannot look into the cluster: {error}") from error
 
     return look_up

@@ -6,9 +6,9 @@ import sys
 
 import click
 
+from lundock_common.kubernetes_api import configuration
 from provisioner import service
 from provisioner.commands.options import cluster_options, load
-from provisioner.kube.client import configuration
 from provisioner.settings import master_key
 
 

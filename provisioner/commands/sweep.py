@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import click
 
 from lundock_common import tables
+from lundock_common.kubernetes_api import CLASSES, Kube, configuration
 from provisioner import identity
 from provisioner.commands.options import cluster_options, load
 from provisioner.context import Context, secret_namespaces
-from provisioner.kube.client import CLASSES, Kube, configuration
 from provisioner.kube.events import Recorder
 from provisioner.observing.metrics import Metrics
 from provisioner.planning.orphans import Step
@@ -34,7 +34,7 @@ def sweep(config: str, kubeconfig: str | None, context: str | None, dry_run: boo
     settings = load(config, text_logs=True)
     if not dry_run:
         settings = settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"mode": "remove"})})
-    kube = Kube(configuration(kubeconfig, context), settings.kubernetes)
+    kube = Kube(configuration(kubeconfig, context), settings.kubernetes.pace)
     metrics = Metrics()
     recorder = Recorder(kube, settings.provisioner_name)
     recorder.start()

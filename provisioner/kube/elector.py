@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 
 import structlog
 
-from provisioner.errors import AlreadyExists, Conflict, NotFound, ProvisionerError, SettingsError
-from provisioner.kube.client import NAMESPACE_FILE, Json, Kube
+from lundock_common.kubernetes_api import NAMESPACE_FILE, AlreadyExists, Conflict, Json, Kube, KubernetesError, NotFound
+from provisioner.errors import SettingsError
 from provisioner.settings import LeaderElectionSettings
 
 log = structlog.get_logger()
@@ -61,7 +61,7 @@ class Elector:
                     self._renewing.start()
                     self._guarding.start()
                     return True
-            except ProvisionerError as error:
+            except KubernetesError as error:
                 log.warning("cannot get the lease", lease=self._settings.name, error=str(error))
             stopping.wait(self._settings.retry_period_seconds * random.uniform(1.0, 1.2))  # noqa: S311
         return False
@@ -79,7 +79,7 @@ class Elector:
         try:
             self._write({"holderIdentity": "", "leaseDurationSeconds": 1})
             log.info("let go of the lease", lease=self._settings.name)
-        except ProvisionerError as error:
+        except KubernetesError as error:
             log.warning("could not let go of the lease; it runs out", error=str(error))
 
     def _keep(self) -> None:
@@ -89,7 +89,7 @@ class Elector:
                     log.error("another replica holds the lease", lease=self._settings.name)
                     self._lost()
                     return
-            except ProvisionerError as error:
+            except KubernetesError as error:
                 log.warning("cannot renew the lease", lease=self._settings.name, error=str(error))
 
     def _guard(self) -> None:

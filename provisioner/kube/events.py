@@ -17,8 +17,7 @@ from typing import Any, Literal
 
 import structlog
 
-from provisioner.errors import AlreadyExists, NotFound, ProvisionerError
-from provisioner.kube.client import Kube
+from lundock_common.kubernetes_api import AlreadyExists, Kube, KubernetesError, NotFound
 
 log = structlog.get_logger()
 
@@ -94,7 +93,7 @@ class Recorder:
         while (event := self._queue.get()) is not None:
             try:
                 self._post(event)
-            except ProvisionerError as error:
+            except KubernetesError as error:
                 log.debug("event not posted", reason=event.reason, error=str(error))
             except Exception:
                 log.exception("event not posted", reason=event.reason)

@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 
 import structlog
 
-from provisioner.errors import Expired, OutcomeUnknown, ProvisionerError
-from provisioner.kube.client import Json, Kube, Watch
-from provisioner.kube.queue import Backoff
+from lundock_common.kubernetes_api import Expired, Json, Kube, KubernetesError, OutcomeUnknown, Watch
+from lundock_common.retry import Backoff
 
 Handler = Callable[[Json | None, Json | None], None]
 """Called with the old and the new object; None for one that was not there or is no more."""
@@ -95,7 +94,7 @@ class Informer:
                 self._version = ""
             except OutcomeUnknown as error:
                 log.debug("watch broke off", path=self._path, error=str(error))
-            except ProvisionerError as error:
+            except KubernetesError as error:
                 log.warning("cannot watch", path=self._path, error=str(error))
             except Exception:
                 # A handler's mistake must not end the informer: start over from a clean list.

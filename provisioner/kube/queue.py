@@ -6,27 +6,15 @@ Keys that fail come back after a delay of their own, so a failing one never hold
 from __future__ import annotations
 
 import heapq
-import random
 import threading
 import time
 from collections import deque
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
+from lundock_common.retry import Backoff
+
 K = TypeVar("K", bound=Hashable)
-
-
-class Backoff:
-    """Delays that double from `min_s` to `max_s`, each shortened by up to a half at random."""
-
-    def __init__(self, min_s: float, max_s: float) -> None:
-        self._min_s = min_s
-        self._max_s = max_s
-
-    def delay_s(self, failures: int) -> float:
-        """Before the next attempt, after so many failures (>= 1)."""
-        longest = min(self._max_s, self._min_s * 2.0 ** min(failures - 1, 60))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 (jitter, no secret)
 
 
 class WorkQueue(Generic[K]):

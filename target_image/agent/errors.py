@@ -3,7 +3,6 @@
     AgentError
     ├── SettingsError                  start refused: contradicting or unsafe settings
     ├── LedgerError                    start refused: locked, from a newer version, unreadable
-    ├── CommandFailed                  a program ended badly (shell.py)
     ├── Unauthorized          401
     ├── NotFound              404
     ├── Conflict              409
@@ -64,20 +63,6 @@ class SettingsError(AgentError):
 class LedgerError(AgentError):
     code = Code.LEDGER
     title = "The ledger cannot be used"
-
-
-class CommandFailed(AgentError):
-    """A program ended with another exit code than 0, or had to be stopped (exit_code is None)."""
-
-    code = Code.COMMAND_FAILED
-    title = "A program failed"
-
-    def __init__(self, argv: Sequence[str], exit_code: int | None, stderr: str) -> None:
-        ending = "was stopped" if exit_code is None else f"ended with exit code {exit_code}"
-        super().__init__(f"{argv[0]} {ending}: {stderr.strip() or 'it said nothing'}")
-        self.argv = tuple(argv)
-        self.exit_code = exit_code
-        self.stderr = stderr
 
 
 class Unauthorized(AgentError):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
-import sys
 
-import structlog
-
+from lundock_common import logs
 from target_image.agent.demo import plan as demo_plan
 from target_image.agent.demo.target import Demo
 from target_image.agent.service.agent import Agent
@@ -17,7 +14,7 @@ from target_image.agent.settings import Settings
 
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises AgentError where the agent cannot start."""
-    configure_logs(settings)
+    logs.configure(settings.log_level, as_json=settings.log_format == "json")
     plan = demo_plan.plan(os.environ) if settings.demo else None
     _raise_file_limit()
     agent = Agent(settings)
@@ -36,32 +33,6 @@ def run(settings: Settings) -> None:
         agent.stop()
     if agent.supervisor.failure is not None:
         raise agent.supervisor.failure
-
-
-def configure_logs(settings: Settings) -> None:
-    """One line per event on stderr; what logs through the standard library (uvicorn) joins in."""
-    common: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if settings.log_format == "console":
-        renderer = structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(),
-            exception_formatter=structlog.dev.plain_traceback,  # rich's would print local variables: passwords
-        )
-    level = getattr(logging, settings.log_level.upper())
-    structlog.configure(
-        processors=[*common, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=renderer, foreign_pre_chain=common))
-    logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING))
 
 
 def _raise_file_limit() -> None:

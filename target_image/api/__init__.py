@@ -1,1 +1,8 @@
-"""The target's contract: what goes over the wire and its client. The only package of the target that others import."""
+"""The target's contract: the only package of the target that others import.
+
+requests    what a client may ask; unknown fields are refused
+responses   what the agent answers; unknown fields are ignored
+problems    errors as they are answered, and their stable codes
+echo        requests that repeat what an answer said
+client      the API as a typed Python class
+"""

@@ -32,7 +32,6 @@ class Code(StrEnum):
     IMAGE_FAILED = "image-failed"
     PRECONDITION_REQUIRED = "precondition-required"
     INTERNAL = "internal"
-    COMMAND_FAILED = "command-failed"
     STORE_FAILED = "store-failed"
     SOURCE_CHANGED = "source-changed"
     ENGINE_FAILED = "engine-failed"

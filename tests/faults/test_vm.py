@@ -11,7 +11,7 @@ import pytest
 
 from cluster.components.control_plane import ControlPlane
 from lundock_common import quantity
-from provisioner.kube.client import Json
+from lundock_common.kubernetes_api import Json
 from tests.capabilities import need
 from tests.faults.test_crash_points import is_gone
 from tests.faults.tools import invariants

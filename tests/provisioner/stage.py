@@ -16,9 +16,9 @@ from typing import Any
 import requests
 import yaml
 
-from provisioner import errors, settings
-from provisioner.kube import client
-from provisioner.kube.client import CLAIMS, CLASSES, VOLUMES, Json
+from lundock_common import kubernetes_api
+from lundock_common.kubernetes_api import CLAIMS, CLASSES, VOLUMES, Json
+from provisioner import settings
 from target_image.api.client import TargetClient
 from tests.ports import free_ports
 from tests.target_image.agent import serve_argv
@@ -136,7 +136,7 @@ class Stage:
             "log": {"level": "debug", "format": "text"},
             "sweep": {"mode": "off"},
         }
-        self.kube = client.Kube(client.configuration(str(kubeconfig)), settings.KubernetesSettings())
+        self.kube = kubernetes_api.Kube(kubernetes_api.configuration(str(kubeconfig)), settings.Pace())
         self.namespace = f"test-{self.id}"
         self.kube.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         self.make_class(self.id)
@@ -177,13 +177,13 @@ class Stage:
             self._let_go(self._claim_path(claim["metadata"]["name"]))
         self.kube.delete(f"/api/v1/namespaces/{self.namespace}")
         for pv in self.pvs():
-            path = client.volume_path(pv["metadata"]["name"])
+            path = kubernetes_api.volume_path(pv["metadata"]["name"])
             self._let_go(path)
             self.kube.delete(path)
 
     def _let_go(self, path: str) -> None:
         """Take off what keeps it. kube-controller-manager works on the same objects: gone already is as good."""
-        with suppress(errors.NotFound):
+        with suppress(kubernetes_api.NotFound):
             self.kube.patch(path, {"metadata": {"finalizers": None}})
 
     # -- objects -----------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class Stage:
     def get_claim(self, name: str) -> Json | None:
         try:
             return self.kube.get(self._claim_path(name))
-        except errors.NotFound:
+        except kubernetes_api.NotFound:
             return None
 
     def patch_claim(self, name: str, body: Json) -> Json:
@@ -234,7 +234,7 @@ class Stage:
             claim = self.get_claim(name)
             if claim is None or (claim.get("status") or {}).get("phase") != "Bound":
                 return None
-            return self.kube.get(client.volume_path(claim["spec"]["volumeName"]))
+            return self.kube.get(kubernetes_api.volume_path(claim["spec"]["volumeName"]))
 
         try:
             return eventually(look, f"claim {name} to be bound", timeout_s)
@@ -244,8 +244,8 @@ class Stage:
     def secret(self, pv: Json) -> Json | None:
         reference = pv["spec"]["iscsi"]["secretRef"]
         try:
-            return self.kube.get(f"{client.secrets_path(reference['namespace'])}/{reference['name']}")
-        except errors.NotFound:
+            return self.kube.get(f"{kubernetes_api.secrets_path(reference['namespace'])}/{reference['name']}")
+        except kubernetes_api.NotFound:
             return None
 
     def pvs(self) -> list[Json]:
@@ -279,7 +279,7 @@ class Stage:
             raise AssertionError(f"{error}; events {self.events(about, namespace=namespace)}") from None
 
     def _claim_path(self, name: str) -> str:
-        return client.claim_path(self.namespace, name)
+        return kubernetes_api.claim_path(self.namespace, name)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from provisioner import errors
+from lundock_common import kubernetes_api
 from provisioner.planning.claims import name_of
 from provisioner.reconcile import Key, VolumeName
 from target_image.api import requests
@@ -21,7 +21,7 @@ from tests.provisioner.world import World
 NAMES = ("a", "b", "c")
 BREAKS = {
     "killed": Killed,
-    "API server's answer lost": lambda: errors.OutcomeUnknown("no answer"),
+    "API server's answer lost": lambda: kubernetes_api.OutcomeUnknown("no answer"),
     "target's answer lost": lambda: OutcomeUnknown("no answer"),
 }
 CLAIMS = "/api/v1/namespaces/ns/persistentvolumeclaims"
@@ -50,7 +50,7 @@ class Cluster(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(NAMES), class_name=st.sampled_from(["delete", "retain", "no-chap"]))
     def make_claim(self, name: str, class_name: str) -> None:
-        with suppress(errors.AlreadyExists):
+        with suppress(kubernetes_api.AlreadyExists):
             self.world.make_claim(name, class_name)
 
     @rule(name=st.sampled_from(NAMES))
@@ -134,7 +134,7 @@ class Cluster(RuleBasedStateMachine):
         self.world.fuse.arm(calls, BREAKS[how], after_effect=after)
         try:
             for key in sorted(self.known, key=str):
-                with suppress(OutcomeUnknown, errors.OutcomeUnknown):  # raised by the twin it cannot come from
+                with suppress(OutcomeUnknown, kubernetes_api.OutcomeUnknown):  # raised by the twin it cannot come from
                     self.world.reconcile(key)
         except Killed:
             self.world.start()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from provisioner.errors import OutcomeUnknown
+from lundock_common.kubernetes_api import OutcomeUnknown
 from provisioner.outcomes import Again, Done
 from provisioner.planning.claims import TARGET, ClaimName
 from provisioner.planning.plan import Ignore

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from provisioner.errors import Refused
+from lundock_common.kubernetes_api import Refused
 from provisioner.outcomes import Again, Done
 from provisioner.planning.claims import name_of
 from provisioner.reconcile import VolumeName

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from provisioner import errors
+from lundock_common import kubernetes_api
 from provisioner.commands.sweep import render
 from provisioner.planning import orphans as judging
 from provisioner.planning.orphans import Named, Orphan
@@ -180,7 +180,7 @@ def test_where_the_claims_secrets_are_out_of_reach_the_orphan_goes_all_the_same(
 
     def restricted(path: str, uid: str | None = None) -> dict[str, Any] | None:
         if "/namespaces/ns/secrets/" in path:
-            raise errors.Refused(403, "Forbidden", "secrets is forbidden in ns")
+            raise kubernetes_api.Refused(403, "Forbidden", "secrets is forbidden in ns")
         return delete(path, uid)
 
     world.api.delete = restricted  # type: ignore[method-assign]
@@ -252,11 +252,11 @@ def test_half_a_list_is_no_list(which: str) -> None:
 
     def expires(path: str, **query: Any) -> tuple[list[dict[str, Any]], str]:
         if path.endswith(which):
-            raise errors.Expired(410, "Expired", "the provided continue parameter is too old")
+            raise kubernetes_api.Expired(410, "Expired", "the provided continue parameter is too old")
         return whole(path, **query)
 
     world.api.list = expires  # type: ignore[method-assign]
-    with pytest.raises(errors.Expired):
+    with pytest.raises(kubernetes_api.Expired):
         world.sweeper.sweep()
     assert name in world.agents["t0"].exports
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lundock_common.retry import Backoff
 from provisioner.errors import Busy, Permanent, Transient
-from provisioner.kube.queue import Backoff
 from provisioner.observing.metrics import Metrics
 from provisioner.settings import TargetCallSettings, TargetSettings
 from provisioner.targets import Target, connect

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from provisioner import errors
+from lundock_common import kubernetes_api
 from provisioner.kube.events import Subject
 
 Json = dict[str, Any]
@@ -48,7 +48,7 @@ class Fuse:
 
 
 class Api:
-    """The calls of provisioner.kube.client.Kube, on a dictionary."""
+    """The calls of lundock_common.kubernetes_api.Kube, on a dictionary."""
 
     def __init__(self, fuse: Fuse | None = None) -> None:
         self.objects: dict[str, Json] = {}
@@ -58,7 +58,7 @@ class Api:
 
     def get(self, path: str, **_query: Any) -> Json:
         if path not in self.objects:
-            raise errors.NotFound(404, "NotFound", f"{path} not found")
+            raise kubernetes_api.NotFound(404, "NotFound", f"{path} not found")
         return copy.deepcopy(self.objects[path])
 
     def create(self, path: str, body: Json) -> Json:
@@ -85,7 +85,7 @@ class Api:
         key = f"{path}/{body['metadata']['name']}"
         self.calls.append(("POST", key))
         if key in self.objects:
-            raise errors.AlreadyExists(409, "AlreadyExists", f"{key} already exists")
+            raise kubernetes_api.AlreadyExists(409, "AlreadyExists", f"{key} already exists")
         item = copy.deepcopy(body)
         item["metadata"].setdefault("uid", f"uid-{next(self._versions)}")
         return self._store(key, item)
@@ -97,7 +97,7 @@ class Api:
             body["metadata"].get("resourceVersion", there["metadata"]["resourceVersion"])
             != (there["metadata"]["resourceVersion"])
         ):
-            raise errors.Conflict(409, "Conflict", "the object has been modified")
+            raise kubernetes_api.Conflict(409, "Conflict", "the object has been modified")
         item = copy.deepcopy(body)
         item["metadata"]["uid"] = there["metadata"]["uid"]
         return self._store(path, item)
@@ -108,7 +108,7 @@ class Api:
         item = self.get(path)
         wanted = body.get("metadata", {}).get("resourceVersion", item["metadata"]["resourceVersion"])
         if wanted != item["metadata"]["resourceVersion"]:
-            raise errors.Conflict(409, "Conflict", "the object has been modified")
+            raise kubernetes_api.Conflict(409, "Conflict", "the object has been modified")
         _merge(item, body)
         if item["metadata"].get("deletionTimestamp") and not item["metadata"].get("finalizers"):
             return self.objects.pop(path)
@@ -120,7 +120,7 @@ class Api:
             return None
         item = self.get(path)
         if uid is not None and item["metadata"]["uid"] != uid:
-            raise errors.Conflict(409, "Conflict", "the UID in the precondition does not match")
+            raise kubernetes_api.Conflict(409, "Conflict", "the UID in the precondition does not match")
         if item["metadata"].get("finalizers"):
             item["metadata"].setdefault("deletionTimestamp", "2026-01-01T00:00:00Z")
             return self._store(path, item)

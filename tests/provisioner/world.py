@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from lundock_common.retry import Backoff
 from provisioner import settings
 from provisioner.context import Caches, Context
 from provisioner.credentials import Credentials
-from provisioner.kube.queue import Backoff
 from provisioner.observing.metrics import Metrics
 from provisioner.outcomes import Done
 from provisioner.planning import volumes

@@ -162,7 +162,7 @@ def test_a_mistake_in_the_environment_is_told_plainly(run: Run) -> None:
     container = run("-e", "SIZE=huge")
     eventually(lambda: not container.running(), "it has ended", START_TIMEOUT_S)
     assert container.inspect()["State"]["ExitCode"] != 0
-    assert container.logs().endswith("Error: SIZE='huge' is no size: write it like 1G, 1Gi or 512M\n")
+    assert container.logs().endswith("error: SIZE='huge' is no size: write it like 1G, 1Gi or 512M\n")
     assert "Traceback" not in container.logs()
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from target_image.agent import shell
-from target_image.agent.errors import CommandFailed, ImageFailed
+from lundock_common import process
+from lundock_common.process import ProgramFailed
+from target_image.agent.errors import ImageFailed
 from target_image.agent.images import qcow2
 from target_image.agent.images.download import CHUNK_BYTES, NO_ROOM, ROOM_EVERY_BYTES, Progress, Stopped
 from target_image.api.fields import ImageFormat
@@ -100,7 +101,7 @@ def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds, stopping
             f"the image is refused: its virtual size is {header.virtual_size_bytes} bytes, "
             f"and at most {bounds.max_bytes} are taken (--image-max-bytes)"
         )
-    limits = shell.Limits(
+    limits = process.Limits(
         address_space_bytes=bounds.memory_bytes, file_size_bytes=bounds.max_bytes, cpu_s=int(bounds.timeout_s)
     )
     # The formats are named, so that nothing is guessed from content; the process dies with this thread.
@@ -115,11 +116,11 @@ def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds, stopping
         return NO_ROOM if bounds.room() <= 0 else ""
 
     try:
-        shell.run(argv, timeout_s=bounds.timeout_s, limits=limits, objection=objection)
-    except CommandFailed as error:
+        process.run(argv, timeout_s=bounds.timeout_s, limits=limits, objection=objection)
+    except ProgramFailed as error:
         if stopping():
             raise Stopped from error
-        raise ImageFailed(f"the image could not be converted: {error.detail}") from error
+        raise ImageFailed(f"the image could not be converted: {error}") from error
     if bounds.room() < 0:  # it was quicker than the looks at it
         raise ImageFailed(f"the image could not be kept: {NO_ROOM}")
     size_bytes = output.stat().st_size

@@ -14,6 +14,7 @@ from target_image.agent.service.exports import Exports
 from target_image.agent.service.filling import Filling
 from target_image.agent.service.locks import Locks
 from target_image.agent.service.serving import Serving
+from target_image.agent.service.storing import Storing
 from target_image.agent.service.supervisor import Supervisor
 from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import Settings
@@ -39,16 +40,16 @@ class Agent:
         self.images = Images(settings, self.ledger, room=self.capacity.spare_bytes)
         locks = Locks()
         serving = Serving(settings, self.ledger, self.store, self.engine)
-        self.serving = serving
         self._filling = Filling(settings, self.ledger, self.store, self.images, self.capacity, locks)
+        storing = Storing(self.ledger, self.store, self._filling)
         self.volumes = Volumes(
-            self.ledger, self.store, self.engine, self.images, self.capacity, serving, self._filling, locks
+            self.ledger, self.store, self.engine, self.images, self.capacity, serving, storing, self._filling, locks
         )
         self.exports = Exports(settings, self.ledger, self.engine, serving, locks)
-        self.supervisor = Supervisor(settings, self.ledger, self.engine, serving, self.volumes, self.exports, locks)
+        self.supervisor = Supervisor(settings, self.ledger, self.engine, serving, storing, self.exports, locks)
 
     def start(self) -> None:
-        """Begin: images and copies go on, and the supervisor starts the engine and replays the ledger."""
+        """Continue images and copies; the supervisor starts the engine and replays the ledger."""
         self.images.start()
         self._filling.start()
         self.supervisor.start()

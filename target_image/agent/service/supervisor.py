@@ -1,7 +1,7 @@
 """What keeps the engine at what the ledger says: the replay at start, and a watch afterwards.
 
 One thread does all of it, from the engine's first process to its last: tgtd dies with the thread that
-started it (shell.spawn), and that is what an agent that was killed needs.
+started it (process.spawn), and that is what an agent that was killed needs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from target_image.agent.errors import AgentError
 from target_image.agent.service.exports import Exports
 from target_image.agent.service.locks import Locks, export_key, volume_key
 from target_image.agent.service.serving import Serving
-from target_image.agent.service.volumes import Volumes
+from target_image.agent.service.storing import Storing
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.state.rows import ExportRecord
@@ -43,14 +43,14 @@ class Supervisor:
         ledger: Ledger,
         engine: Engine,
         serving: Serving,
-        volumes: Volumes,
+        storing: Storing,
         exports: Exports,
         locks: Locks,
     ) -> None:
         self._ledger = ledger
         self._engine = engine
         self._serving = serving
-        self._volumes = volumes
+        self._storing = storing
         self._exports = exports
         self._locks = locks
         self._interval_s = settings.check_interval_s
@@ -110,7 +110,7 @@ class Supervisor:
         for volume in self._ledger.volumes():
             if self._stopping:
                 return
-            if not self._volumes.is_settled(volume):
+            if not self._storing.is_settled(volume):
                 self._finish_volume(volume.id)
         exports = self._ledger.exports()
         self._replay(exports)
@@ -197,6 +197,6 @@ class Supervisor:
             if volume is None:
                 return
             try:
-                self._volumes.finish(volume, replay=True)
+                self._storing.resume(volume)
             except AgentError as error:
                 log.error("volume could not be finished", volume=id, code=error.code, detail=error.detail)

@@ -26,6 +26,7 @@ from target_image.agent.service.filling import Filling
 from target_image.agent.service.locks import Locks, export_key, volume_key
 from target_image.agent.service.revisions import Ensured, check_absent, check_match
 from target_image.agent.service.serving import Serving
+from target_image.agent.service.storing import Storing
 from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import EmptySource, ImageSource, Source, VolumeRecord, VolumeSource
@@ -49,6 +50,7 @@ class Volumes:
         images: Images,
         capacity: Capacity,
         serving: Serving,
+        storing: Storing,
         filling: Filling,
         locks: Locks,
     ) -> None:
@@ -58,6 +60,7 @@ class Volumes:
         self._images = images
         self._capacity = capacity
         self._serving = serving
+        self._storing = storing
         self._filling = filling
         self._locks = locks
 
@@ -104,7 +107,7 @@ class Volumes:
                 if size_bytes > record.size_bytes:
                     check_match("volume", record.id, record.etag, if_match)
                     record = self._grow(record, size_bytes)
-            self.finish(record, replay=False)
+            self._storing.finish(record)
         if record.state == "making" and not isinstance(record.source, EmptySource):
             self._filling.enqueue(id, wait_s=QUICK_COPY_S)
         return self.get(id)._replace(created=created)
@@ -140,7 +143,7 @@ class Volumes:
                     raise NotReady(f"volume {id} is {record.state}: wait until it is ready, or delete it")
                 record = replace(record, trashed_at=now(), revision=record.revision + 1)
                 self._ledger.save_volume(record)
-            self.finish(record, replay=False)
+            self._storing.finish(record)
         return self.get(id)
 
     def restore(self, id: str) -> Ensured[responses.Volume]:
@@ -150,7 +153,7 @@ class Volumes:
             if record.trashed_at is not None:
                 record = replace(record, trashed_at=None, revision=record.revision + 1)
                 self._ledger.save_volume(record)
-            self.finish(record, replay=False)
+            self._storing.finish(record)
         return self.get(id)
 
     def remove(self, id: str) -> None:
@@ -165,38 +168,8 @@ class Volumes:
             self._ledger.save_volume(record)
         self._filling.cancel(id)
         with self._hold(id):
-            self.finish(record, replay=False)
+            self._storing.finish(record)
         log.info("volume deleted", volume=id)
-
-    def is_settled(self, record: VolumeRecord) -> bool:
-        """Whether `finish` would find nothing to do. Costs one look at the store, and needs no lock."""
-        settled = record.state == "ready" and record.grows_from is None and record.trashed_at is None
-        return settled and (record.path is not None or not self._store.is_trashed(record.id))
-
-    def finish(self, record: VolumeRecord, *, replay: bool) -> None:
-        """Bring the store to what the record says, whatever a crash left. The caller holds the volume's lock.
-
-        `replay` is for the replay at start, where copies are taken up again.
-        """
-        if record.path is not None and record.state != "deleting":
-            return
-        if record.state == "deleting":
-            if record.path is None:
-                self._store.remove(record.id)
-            self._ledger.forget_volume(record.id)
-        elif record.state == "making" and isinstance(record.source, EmptySource):
-            self._store.create(record.id, record.size_bytes, thin=record.thin)
-            self._ledger.save_volume(replace(record, state="ready", condition=None))
-        elif record.state == "making":
-            if replay:
-                self._filling.enqueue(record.id)
-        elif record.grows_from is not None:
-            self._store.grow(record.id, record.size_bytes, thin=record.thin)
-            self._ledger.save_volume(replace(record, grows_from=None))
-        elif record.trashed_at is not None:
-            self._store.trash(record.id)
-        elif record.state == "ready":
-            self._store.restore(record.id)
 
     @contextmanager
     def _hold(self, id: str) -> Iterator[None]:
@@ -250,7 +223,7 @@ class Volumes:
         grown = replace(record, size_bytes=size_bytes, grows_from=record.size_bytes, revision=record.revision + 1)
         with self._capacity.admit(record.id, growth_bytes, needed_now_bytes=0 if record.thin else growth_bytes):
             self._ledger.save_volume(grown)
-        self.finish(grown, replay=False)
+        self._storing.finish(grown)
         for export_id in self._ledger.exports_of(record.id):
             export = self._ledger.export(export_id)
             if export is not None and not export.deleting:

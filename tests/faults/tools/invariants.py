@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import subprocess
 
-from provisioner.kube.client import Json, secrets_path
+from lundock_common.kubernetes_api import Json, secrets_path
 from target_image.api.client import TargetError
 from target_image.api.requests import ExportSpec, Lun, VolumeSpec
 from tests.faults.tools.disks import Disk, Written

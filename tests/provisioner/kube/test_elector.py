@@ -14,11 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes.client import Configuration
 
-from provisioner import errors
+from lundock_common import kubernetes_api
+from lundock_common.kubernetes_api import Kube
+from lundock_common.limits import Pace
 from provisioner.kube import elector
-from provisioner.kube.client import Kube
 from provisioner.kube.elector import Elector
-from provisioner.settings import KubernetesSettings, LeaderElectionSettings
+from provisioner.settings import LeaderElectionSettings
 from tests.provisioner.twins import Api, Json
 from tests.waiting import eventually
 
@@ -123,7 +124,7 @@ def test_who_cannot_renew_ends_before_another_may_begin(api: Api, replicas: list
     eventually(lambda: replica.won, "it to lead")
 
     def away(*_: object) -> Json:
-        raise errors.OutcomeUnknown("no answer")
+        raise kubernetes_api.OutcomeUnknown("no answer")
 
     api.get = api.replace = away  # type: ignore[method-assign]
     assert replica.lost.wait(20)
@@ -162,7 +163,7 @@ def test_an_answer_that_drips_for_ever_does_not_keep_it_alive(replicas: list[Rep
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     host = Configuration(host=f"http://127.0.0.1:{server.server_port}")
-    replica = Replica(Kube(host, KubernetesSettings(timeout_seconds=0.25)), "first").start()
+    replica = Replica(Kube(host, Pace(timeout_seconds=0.25)), "first").start()
     replicas.append(replica)
     try:
         eventually(lambda: replica.won, "it to lead")
@@ -208,10 +209,10 @@ def test_two_never_hold_it_at_the_same_time(steps: list[tuple[int, float, str]])
         for who, passes_s, how in steps:
             clock.now += passes_s
             if how != "answered":
-                api.fuse.arm(0, lambda: errors.OutcomeUnknown("no answer"), after_effect=how == "lost after")
+                api.fuse.arm(0, lambda: kubernetes_api.OutcomeUnknown("no answer"), after_effect=how == "lost after")
             try:
                 replicas[who]._try()
-            except errors.OutcomeUnknown:
+            except kubernetes_api.OutcomeUnknown:
                 pass
             finally:
                 api.fuse.disarm()

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from provisioner import errors
+from lundock_common import kubernetes_api
 from provisioner.kube.events import MESSAGE_LIMIT, Recorder, Subject
 from tests.provisioner.twins import Api, Json
 from tests.waiting import eventually
@@ -60,7 +60,7 @@ def test_a_message_is_cut_to_what_the_api_server_takes() -> None:
     assert len(event["message"]) == MESSAGE_LIMIT
 
 
-@pytest.mark.parametrize("error", [errors.OutcomeUnknown("away"), RuntimeError("a mistake")])
+@pytest.mark.parametrize("error", [kubernetes_api.OutcomeUnknown("away"), RuntimeError("a mistake")])
 def test_an_event_that_cannot_be_posted_is_in_nobodys_way(error: Exception) -> None:
     api = Api()
     create, failures = api.create, [error]

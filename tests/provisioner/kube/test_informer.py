@@ -13,12 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kubernetes.client import Configuration
 
-from provisioner import errors
-from provisioner.kube import client
-from provisioner.kube.client import VOLUMES, Kube
+from lundock_common import kubernetes_api
+from lundock_common.kubernetes_api import VOLUMES, Kube
+from lundock_common.limits import Pace
+from lundock_common.retry import Backoff
 from provisioner.kube.informer import Informer
-from provisioner.kube.queue import Backoff
-from provisioner.settings import KubernetesSettings
 from tests.waiting import eventually
 
 Script = Callable[["Handler", dict[str, str]], None]
@@ -84,7 +83,7 @@ def serving(script: Script) -> Iterator[tuple[Informer, list[tuple[str, str]], l
         what = "added" if old is None else "changed" if new is not None else "deleted"
         told.append((what, (new or old or {})["metadata"]["name"]))
 
-    client = Kube(Configuration(host=f"http://127.0.0.1:{server.server_port}"), KubernetesSettings())
+    client = Kube(Configuration(host=f"http://127.0.0.1:{server.server_port}"), Pace())
     informer = Informer(client, VOLUMES, handler, Backoff(0.01, 0.05))
     informer.start()
     try:
@@ -156,7 +155,7 @@ def test_gone_means_list_again_and_tell_what_was_missed(gone: Script) -> None:
 
 
 def test_a_half_open_socket_is_given_up_and_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "SILENCE_S", 0.1)
+    monkeypatch.setattr(kubernetes_api, "SILENCE_S", 0.1)
     script = once(
         lambda h, _: h.answer(200, listing(5)), quiet, lambda h, _: h.stream(event("ADDED", pv("a", 6))), quiet
     )
@@ -194,21 +193,21 @@ def test_a_handlers_mistake_ends_nothing() -> None:
 @pytest.mark.parametrize(
     ("status", "reason", "kind"),
     [
-        (404, "NotFound", errors.NotFound),
-        (409, "AlreadyExists", errors.AlreadyExists),
-        (409, "Conflict", errors.Conflict),
-        (410, "Expired", errors.Expired),
-        (429, "TooManyRequests", errors.Throttled),
-        (403, "Forbidden", errors.Refused),
+        (404, "NotFound", kubernetes_api.NotFound),
+        (409, "AlreadyExists", kubernetes_api.AlreadyExists),
+        (409, "Conflict", kubernetes_api.Conflict),
+        (410, "Expired", kubernetes_api.Expired),
+        (429, "TooManyRequests", kubernetes_api.Throttled),
+        (403, "Forbidden", kubernetes_api.Refused),
     ],
 )
-def test_refusals_have_kinds(status: int, reason: str, kind: type[errors.Refused]) -> None:
+def test_refusals_have_kinds(status: int, reason: str, kind: type[kubernetes_api.Refused]) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     body = {"kind": "Status", "reason": reason, "message": "no"}
     server.script, server.asked = lambda h, _: h.answer(status, body), []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        client = Kube(Configuration(host=f"http://127.0.0.1:{server.server_port}"), KubernetesSettings())
+        client = Kube(Configuration(host=f"http://127.0.0.1:{server.server_port}"), Pace())
         with pytest.raises(kind) as caught:
             client.get("/api/v1/persistentvolumes/x")
         assert type(caught.value) is kind
@@ -218,8 +217,8 @@ def test_refusals_have_kinds(status: int, reason: str, kind: type[errors.Refused
 
 
 def test_nobody_there_is_an_unknown_outcome() -> None:
-    client = Kube(Configuration(host="http://127.0.0.1:1"), KubernetesSettings())
-    with pytest.raises(errors.OutcomeUnknown):
+    client = Kube(Configuration(host="http://127.0.0.1:1"), Pace())
+    with pytest.raises(kubernetes_api.OutcomeUnknown):
         client.create("/api/v1/persistentvolumes", {})
 
 
@@ -235,4 +234,4 @@ def test_nobody_there_is_an_unknown_outcome() -> None:
     ],
 )
 def test_what_a_call_is_counted_by(path: str, resource: str) -> None:
-    assert client.resource_of(path) == resource
+    assert kubernetes_api.resource_of(path) == resource

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.machine.waiting import wait_for
-from provisioner.kube import limits
-from provisioner.kube.queue import Backoff, WorkQueue
+from lundock_common import limits
+from lundock_common.retry import Backoff
+from provisioner.kube.queue import WorkQueue
 
 
 def queue() -> WorkQueue[str]:

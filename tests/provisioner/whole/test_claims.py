@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from lundock_common import quantity
-from provisioner.kube import client
-from provisioner.kube.client import CLASSES
+from lundock_common import kubernetes_api, quantity
+from lundock_common.kubernetes_api import CLASSES
 from target_image.api import requests, responses
 from tests.provisioner.stage import Stage, TargetProcess
 from tests.waiting import eventually
@@ -25,7 +24,7 @@ def password(secret: dict[str, Any] | None) -> str:
 
 
 def patch_pv(stage: Stage, pv: dict[str, Any], body: dict[str, Any]) -> None:
-    stage.kube.patch(client.volume_path(pv["metadata"]["name"]), body)
+    stage.kube.patch(kubernetes_api.volume_path(pv["metadata"]["name"]), body)
 
 
 def wait_gone(stage: Stage, pv: dict[str, Any]) -> None:
@@ -169,7 +168,7 @@ def test_growth(stage: Stage, target: TargetProcess) -> None:
         return claim is not None and claim["status"]["capacity"]["storage"] == "24Mi"
 
     eventually(grown, "the claim's status to show the new size")
-    assert stage.kube.get(client.volume_path(pv["metadata"]["name"]))["spec"]["capacity"]["storage"] == "24Mi"
+    assert stage.kube.get(kubernetes_api.volume_path(pv["metadata"]["name"]))["spec"]["capacity"]["storage"] == "24Mi"
     volume = target.client.get_volume(pv["metadata"]["name"])
     assert volume is not None
     assert volume.size_bytes == 24 * MIB
@@ -182,7 +181,7 @@ def test_policy_changes_and_a_claim_that_is_bound_again(stage: Stage, target: Ta
     old_password = password(stage.secret(pv))
     patch_pv(stage, pv, {"spec": {"persistentVolumeReclaimPolicy": "Retain"}})
     ours = "external-provisioner.volume.kubernetes.io/finalizer"
-    path = client.volume_path(pv["metadata"]["name"])
+    path = kubernetes_api.volume_path(pv["metadata"]["name"])
     eventually(lambda: ours not in stage.kube.get(path)["metadata"].get("finalizers", []), "the finalizer to go")
     stage.delete_claim("kept")
     eventually(lambda: stage.kube.get(path)["status"]["phase"] == "Released", "the PV to be released")
@@ -206,7 +205,7 @@ def test_a_deleted_secret_comes_back_within_a_resync(stage: Stage) -> None:
     before = stage.secret(pv)
     assert before is not None
     meta = before["metadata"]
-    stage.kube.delete(f"{client.secrets_path(meta['namespace'])}/{meta['name']}")
+    stage.kube.delete(f"{kubernetes_api.secrets_path(meta['namespace'])}/{meta['name']}")
     eventually(lambda: (s := stage.secret(pv)) is not None and s["data"] == before["data"], "the secret to be back", 30)
 
 

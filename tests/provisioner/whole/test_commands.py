@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from cluster.components.control_plane import ControlPlane
+from lundock_common.kubernetes_api import secrets_path
 from provisioner.commands import check
-from provisioner.kube.client import secrets_path
 from target_image.api import requests
 from tests.provisioner.stage import Stage
 from tests.waiting import eventually

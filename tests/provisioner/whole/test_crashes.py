@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.components.control_plane import ControlPlane
-from provisioner.kube import client
+from lundock_common import kubernetes_api
 from tests.provisioner.stage import Process, Stage, TargetProcess, target_running
 from tests.waiting import eventually
 
@@ -54,7 +54,7 @@ def test_killed_at_random_moments_everything_converges_and_nothing_leaks(
         volumes = volumes_of(stage, target)
         secrets = [
             item
-            for item in stage.kube.list(client.secrets_path(stage.namespace))[0]
+            for item in stage.kube.list(kubernetes_api.secrets_path(stage.namespace))[0]
             if item["type"] == "kubernetes.io/iscsi-chap"
         ]
         return left == bound == set(pvs) and set(pvs.values()) == set(volumes) and len(secrets) == len(left)

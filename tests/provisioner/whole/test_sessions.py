@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cluster.components.control_plane import ControlPlane
-from provisioner.kube import client
+from lundock_common import kubernetes_api
 from target_image.api import responses
 from tests.capabilities import need
 from tests.file_systems import XFS, mounted
@@ -142,7 +142,9 @@ def test_a_lun_in_use_grows_when_it_is_idle(stage: Stage) -> None:
         session.write(0, 4096, 0x11)
         stage.patch_claim("tight", {"spec": {"resources": {"requests": {"storage": "24Mi"}}}})
         stage.wait_event("tight", "VolumeResizeFailed: GrowInUse")
-        assert stage.kube.get(client.volume_path(pv["metadata"]["name"]))["spec"]["capacity"]["storage"] == "8Mi"
+        assert (
+            stage.kube.get(kubernetes_api.volume_path(pv["metadata"]["name"]))["spec"]["capacity"]["storage"] == "8Mi"
+        )
     stage.wait_event("tight", "VolumeResizeSuccessful")
     assert size_bytes(login(stage, pv)) == 24 * MIB
     with logged_in(stage, pv) as session:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from pydantic import BaseModel
 
 from target_image.agent.errors import SettingsError
 from target_image.agent.settings import Settings
@@ -223,7 +224,7 @@ def test_the_examples_of_the_document_are_requests_that_it_takes(
 ) -> None:
     document = session.get(f"{agent.url}/openapi.json", timeout=30).json()
     assert document["openapi"] == "3.1.0"
-    models = {"volumes": VolumeSpec, "exports": ExportSpec, "images": ImageSpec}
+    models: dict[str, type[BaseModel]] = {"volumes": VolumeSpec, "exports": ExportSpec, "images": ImageSpec}
     seen = set()
     for path, operations in document["paths"].items():
         if "requestBody" in operations.get("put", {}):

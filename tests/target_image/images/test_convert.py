@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent import shell
+from lundock_common import process
 from target_image.agent.errors import ImageFailed
 from target_image.agent.images import convert, qcow2
 from target_image.agent.images.download import Stopped
@@ -153,7 +153,7 @@ def test_qemu_img_fails_alone_when_it_wants_too_much(tmp_path: Path) -> None:
 def test_qemu_img_is_stopped_with_the_agent_and_where_room_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "LOOK_S", 0.0)
+    monkeypatch.setattr(process, "OBJECTION_EVERY_S", 0.0)
     image = qcow2_of(tmp_path / "a.qcow2", DATA)
     with pytest.raises(Stopped):
         convert.to_raw(image, ImageFormat.QCOW2, tmp_path / "out", BOUNDS, lambda: True)

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger
 from tests.target_image import recorded
+from tests.target_image.agent import AgentProcess
 from tests.target_image.conftest import MakeAgent
 
 FOLDERS = pytest.mark.parametrize("folder", recorded.FOLDERS, ids=lambda folder: folder.name)
@@ -45,17 +47,26 @@ def test_the_agent_serves_what_an_earlier_one_promised(folder: Path, make_agent:
     volumes = {each["id"]: each for each in recorded.answered(folder, "/v1/volumes")["items"]}
     _make_files(agent.data, disks, volumes)
     agent.start()
-    with agent.client() as client:
-        now_volumes = {each.id: each.model_dump(mode="json") for each in client.list_volumes()}
-        now_exports = {each.id: each.model_dump(mode="json") for each in client.list_exports()}
-        images = {each.name: each.model_dump(mode="json") for each in client.list_images()}
+    now_volumes = {each["id"]: each for each in _get(agent, "/v1/volumes")}
+    now_exports = {each["id"]: each for each in _get(agent, "/v1/exports")}
+    images = {each["name"]: each for each in _get(agent, "/v1/images")}
     assert _promised(now_volumes) == _promised(volumes)
     exports = {each["id"]: each for each in recorded.answered(folder, "/v1/exports")["items"]}
     assert _promised(now_exports) == _promised(exports)
     assert {id: each["phase"] for id, each in now_exports.items()} == {id: e["phase"] for id, e in exports.items()}
+    assert all(set(now_volumes[id]) == set(volume) for id, volume in volumes.items())
+    assert all(set(now_exports[id]) == set(export) for id, export in exports.items())
     for image in recorded.answered(folder, "/v1/images")["items"]:
         if image["name"] in ("mine", "broken", "slow", "late"):
             assert images[image["name"]]["spec"] == image["spec"]
+
+
+def _get(agent: AgentProcess, path: str) -> list[dict[str, Any]]:
+    """The items as they are sent: the client would leave out what it does not know."""
+    answer = requests.get(f"{agent.url}{path}", timeout=30)
+    answer.raise_for_status()
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
 
 
 def _promised(items: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

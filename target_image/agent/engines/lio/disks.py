@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from target_image.agent import shell
+from lundock_common import process
 from target_image.agent.engines import BackingLun
 from target_image.agent.engines.lio.shape import PREFIX, Disk
 from target_image.agent.naming import VENDOR_ID
@@ -78,10 +78,12 @@ def _block_device(lun: BackingLun) -> Iterator[str | None]:
     if stat.S_ISBLK(path.stat().st_mode):
         yield str(path)
     elif lun.read_only:
-        loop = shell.run(["losetup", "--find", "--show", "--read-only", str(path)], timeout_s=LOSETUP_TIMEOUT_S).strip()
+        loop = process.run(
+            ["losetup", "--find", "--show", "--read-only", str(path)], timeout_s=LOSETUP_TIMEOUT_S
+        ).strip()
         try:
             yield loop
         finally:
-            shell.run(["losetup", "--detach", loop], timeout_s=LOSETUP_TIMEOUT_S)
+            process.run(["losetup", "--detach", loop], timeout_s=LOSETUP_TIMEOUT_S)
     else:
         yield None

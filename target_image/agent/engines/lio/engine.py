@@ -17,12 +17,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lundock_common.process import ProgramFailed
 from target_image.agent import addresses
 from target_image.agent.engines import Credentials, EngineCapabilities, LiveSession, TargetState
 from target_image.agent.engines.lio import host
 from target_image.agent.engines.lio.disks import Disks
 from target_image.agent.engines.lio.shape import Shape, check
-from target_image.agent.errors import CommandFailed, EngineFailed
+from target_image.agent.errors import EngineFailed
 from target_image.agent.settings import Settings
 
 ALIAS = "lundock"
@@ -283,7 +284,7 @@ class LioEngine:
         with self._lock:
             try:
                 yield
-            except (self._rtslib.RTSLibError, OSError, CommandFailed) as error:
+            except (self._rtslib.RTSLibError, OSError, ProgramFailed) as error:
                 raise EngineFailed(f"LIO could not {what}: {error}; the kernel's log may say why (dmesg)") from error
 
 

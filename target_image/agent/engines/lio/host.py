@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from target_image.agent import shell
-from target_image.agent.errors import CommandFailed, EngineFailed
+from lundock_common import process
+from lundock_common.process import ProgramFailed
+from target_image.agent.errors import EngineFailed
 
 CONFIGFS = Path("/sys/kernel/config")
 LIO = CONFIGFS / "target"
@@ -38,8 +39,8 @@ def missing() -> str:
         )
     if not LIO.is_dir():
         try:
-            shell.run(["modprobe", "target_core_mod"], timeout_s=30)
-        except CommandFailed as error:
+            process.run(["modprobe", "target_core_mod"], timeout_s=30)
+        except ProgramFailed as error:
             return (
                 f"the kernel module target_core_mod ({error.stderr.strip()}; on the host: modprobe target_core_mod; "
                 "for a container: -v /lib/modules:/lib/modules:ro)"

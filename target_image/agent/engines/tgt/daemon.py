@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from target_image.agent import shell
+from lundock_common import process
 from target_image.agent.engines.tgt import show
 from target_image.agent.engines.tgt.ipc import ANY_TID, Code, ManagementSocket, Mode, Op, Request
 from target_image.agent.errors import EngineDown, EngineFailed
@@ -52,7 +52,7 @@ class Daemon:
         self._silent_since_s = None
         self._run_dir.mkdir(parents=True, exist_ok=True)
         parameters = ",".join([*(f"portal={portal}" for portal in self.portals), self._nops])
-        self._process = shell.spawn(
+        self._process = process.spawn(
             ["tgtd", "--foreground", "--control-port", str(self.shard), "--nr_iothreads", "1", "--iscsi", parameters],
             environment={"TGT_IPC_SOCKET": str(self._run_dir / "tgtd")},
         )

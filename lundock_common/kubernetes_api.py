@@ -1,5 +1,16 @@
 """The Kubernetes API as plain JSON, on the official client's configuration, authentication and pool.
 
+    KubernetesError
+    ├── NoConfiguration        no way to the API server is known
+    ├── OutcomeUnknown         a call timed out or its connection broke: it may have happened; repeat it
+    ├── NoApiServer            what answers is not an API server
+    └── Refused                the API server answered with an error
+        ├── NotFound           404
+        ├── AlreadyExists      409: an object of this name exists
+        ├── Conflict           409: it changed meanwhile, or a precondition does not hold
+        ├── Expired            410: the resource version is too old; list again
+        └── Throttled          429 or 503 with Retry-After
+
 No typed models: a list of 5,000 volumes takes a third of the time and half of the memory as JSON, and
 importing the models costs more than everything else this program does before its first call.
 """
@@ -15,9 +26,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from provisioner import errors
-from provisioner.kube.limits import Bucket
-from provisioner.settings import KubernetesSettings
+from lundock_common.limits import Bucket, Pace
 
 Json = dict[str, Any]
 
@@ -34,6 +43,53 @@ SILENCE_S = 90
 
 LIST_PAGE = 500
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class KubernetesError(Exception):
+    """Base of everything that a call raises."""
+
+
+class NoConfiguration(KubernetesError):
+    """Neither a kubeconfig nor a service account says where the API server is."""
+
+
+class NoApiServer(KubernetesError):
+    """The answer is not what an API server gives."""
+
+
+class OutcomeUnknown(KubernetesError):
+    """No answer came: the call may have been carried out. Every call here may be repeated."""
+
+
+class Refused(KubernetesError):
+    """The API server said no; `reason` is the machine's word for it (metav1.Status.reason)."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"{message} ({status} {reason})")
+        self.status = status
+        self.reason = reason
+        self.message = message
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(Refused):
+    pass
+
+
+class AlreadyExists(Refused):
+    pass
+
+
+class Conflict(Refused):
+    pass
+
+
+class Expired(Refused):
+    pass
+
+
+class Throttled(Refused):
+    pass
 
 
 def resource_of(path: str) -> str:
@@ -58,7 +114,8 @@ def secrets_path(namespace: str) -> str:
 def configuration(kubeconfig: str | None = None, context: str | None = None) -> Any:
     """How to reach the API server: a kubeconfig file where one is given, else the pod's service account.
 
-    Raises SettingsError with what to do.
+    Raises:
+        NoConfiguration: says what to do.
     """
     from kubernetes import config
     from kubernetes.client import Configuration
@@ -70,7 +127,7 @@ def configuration(kubeconfig: str | None = None, context: str | None = None) -> 
         else:
             config.load_incluster_config(client_configuration=result)  # type: ignore[no-untyped-call]
     except config.ConfigException as error:
-        raise errors.SettingsError(
+        raise NoConfiguration(
             f"no way to the API server: {error}; outside a cluster name one with --kubeconfig"
         ) from error
     return result
@@ -90,7 +147,7 @@ class Watch:
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from (json.loads(line) for line in lines if line)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            raise errors.OutcomeUnknown(f"the watch broke off: {error}") from error
+            raise OutcomeUnknown(f"the watch broke off: {error}") from error
         finally:
             self._response.close()
 
@@ -105,21 +162,21 @@ class Kube:
     def __init__(
         self,
         configuration: Any,
-        settings: KubernetesSettings,
+        pace: Pace,
         pool_size: int = 32,
         observe: Callable[[str, str], None] = lambda _method, _resource: None,
+        user_agent: str = "lundock",
     ) -> None:
         """`observe` is told the method and the resource of each call."""
         from kubernetes.client.rest import RESTClientObject
 
         configuration.connection_pool_maxsize = pool_size
         self._configuration = configuration
+        self._user_agent = user_agent
         self._pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
-        self._bucket = Bucket(settings.requests_per_second, settings.burst)
-        self._timeout = urllib3.Timeout(
-            connect=min(CONNECT_TIMEOUT_S, settings.timeout_seconds), read=settings.timeout_seconds
-        )
-        self._watch_s = settings.watch_seconds
+        self._bucket = Bucket(pace.requests_per_second, pace.burst)
+        self._timeout = urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, pace.timeout_seconds), read=pace.timeout_seconds)
+        self._watch_s = pace.watch_seconds
         self._observe = observe
 
     def get(self, path: str, **query: Any) -> Json:
@@ -142,7 +199,7 @@ class Kube:
         """
         try:
             return self._call("DELETE", path, body={"preconditions": {"uid": uid}} if uid else None)
-        except errors.NotFound:
+        except NotFound:
             return None
 
     def list(self, path: str, **query: Any) -> tuple[list[Json], str]:
@@ -181,7 +238,12 @@ class Kube:
         self._bucket.take()
         self._observe(method, resource_of(path))
         response = self._send(method, path, query, body, content_type, self._timeout, preload=True)
-        answer: Json = json.loads(response.data)
+        try:
+            answer = json.loads(response.data)
+        except ValueError as error:
+            raise NoApiServer(f"{method} {path}: the answer is not JSON") from error
+        if not isinstance(answer, dict):
+            raise NoApiServer(f"{method} {path}: the answer is no object")
         return answer
 
     def _send(
@@ -198,7 +260,7 @@ class Kube:
         url = f"{self._configuration.host}{path}"
         if query:
             url += "?" + urlencode(query)
-        headers = {"Accept": "application/json", "User-Agent": "lundock-provisioner"}
+        headers = {"Accept": "application/json", "User-Agent": self._user_agent}
         for setting in self._configuration.auth_settings().values():
             if setting["in"] == "header" and setting["value"]:
                 headers[setting["key"]] = setting["value"]
@@ -211,30 +273,30 @@ class Kube:
                 method, url, body=content, headers=headers, timeout=timeout, preload_content=preload, retries=False
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise errors.OutcomeUnknown(f"{method} {path}: the API server gave no answer: {error}") from error
+            raise OutcomeUnknown(f"{method} {path}: the API server gave no answer: {error}") from error
         if response.status >= 400:
             raise _refusal(method, path, response)
         return response
 
 
-def _refusal(method: str, path: str, response: urllib3.BaseHTTPResponse) -> errors.Refused:
+def _refusal(method: str, path: str, response: urllib3.BaseHTTPResponse) -> Refused:
     try:
         status = json.loads(response.data)
         reason, message = status.get("reason") or "", status.get("message") or ""
     except (ValueError, AttributeError):
         reason, message = response.reason or "", ""
     after = response.headers.get("Retry-After", "")
-    kind: type[errors.Refused] = errors.Refused
+    kind: type[Refused] = Refused
     match response.status, reason:
         case 404, _:
-            kind = errors.NotFound
+            kind = NotFound
         case 409, "AlreadyExists":
-            kind = errors.AlreadyExists
+            kind = AlreadyExists
         case 409, _:
-            kind = errors.Conflict
+            kind = Conflict
         case 410, _:
-            kind = errors.Expired
+            kind = Expired
         case (429, _) | (503, _):
-            kind = errors.Throttled
+            kind = Throttled
     message = message or f"{method} {path} was refused"
     return kind(response.status, reason, message, float(after) if after.isdigit() else None)

@@ -1,9 +1,24 @@
-"""A client-side limit of calls: a token bucket, as client-go's flow control."""
+"""A client-side limit of calls: a token bucket, as client-go's flow control (pure but for its clock)."""
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the API server is called."""
+
+    requests_per_second: float = 200
+    """Limit of all calls but watches. client-go's 5 would be what bounds the rate of provisioning."""
+    burst: int = 400
+    """Calls at once before the limit counts."""
+    timeout_seconds: float = 30
+    """Of one call; after it the outcome is unknown, and the call is repeated."""
+    watch_seconds: float = 300
+    """After this long a watch is ended by the server and resumed where it was."""
 
 
 class Bucket:

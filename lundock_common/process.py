@@ -1,0 +1,123 @@
+"""Programs that run to their end, and daemons: argument lists, no shell, errors that say what was run.
+
+A secret never goes into an argument list: anyone on the machine can read those (proc(5)).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+OBJECTION_EVERY_S = 0.5
+
+
+class ProgramFailed(Exception):
+    """A program ended badly, could not be started, or had to be stopped."""
+
+    def __init__(self, argv: Sequence[str], exit_code: int | None, stderr: str) -> None:
+        """`exit_code` is None for a program that was stopped, and `stderr` then says why."""
+        ending = "was stopped" if exit_code is None else f"ended with exit code {exit_code}"
+        super().__init__(f"{argv[0]} {ending}: {stderr.strip() or 'it said nothing'}")
+        self.argv = tuple(argv)
+        self.exit_code = exit_code
+        self.stderr = stderr
+
+
+class ProgramMissing(ProgramFailed):
+    """There is no such program, or it may not be run."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may use at most; None is unlimited. Set by prlimit(1), so that it fails alone."""
+
+    address_space_bytes: int | None = None
+    file_size_bytes: int | None = None
+    cpu_s: int | None = None
+
+    def argv(self) -> list[str]:
+        """What goes before the program's own arguments."""
+        chosen = {"--as": self.address_space_bytes, "--fsize": self.file_size_bytes, "--cpu": self.cpu_s}
+        options = [f"{option}={value}" for option, value in chosen.items() if value is not None]
+        return ["prlimit", *options, "--"] if options else []
+
+
+UNLIMITED = Limits()
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    limits: Limits = UNLIMITED,
+    objection: Callable[[], str] = lambda: "",
+) -> str:
+    """Run a program to its end.
+
+    Args:
+        argv: the program and its arguments.
+        timeout_s: after so many seconds it is killed.
+        limits: what it may use.
+        objection: asked twice a second while it runs; says why it has to be stopped, or "".
+
+    Returns:
+        Its stdout.
+
+    Raises:
+        ProgramMissing: it cannot be started.
+        ProgramFailed: it ended with another exit code than 0, or was stopped.
+    """
+    try:
+        process = subprocess.Popen(
+            [*limits.argv(), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except OSError as error:
+        raise ProgramMissing(argv, 127, f"cannot be started: {error.strerror}") from error
+    deadline_s = time.monotonic() + timeout_s
+    with process:
+        while True:
+            patience_s = max(0.0, min(OBJECTION_EVERY_S, deadline_s - time.monotonic()))
+            try:
+                stdout, stderr = process.communicate(timeout=patience_s)
+                break
+            except subprocess.TimeoutExpired as error:
+                late = time.monotonic() >= deadline_s
+                reason = f"no end after {timeout_s:g} s" if late else objection()
+                if reason:
+                    process.kill()
+                    raise ProgramFailed(argv, None, reason) from error
+    if process.returncode != 0:
+        raise ProgramFailed(argv, process.returncode, stderr.decode(errors="replace"))
+    return stdout.decode(errors="replace")
+
+
+def spawn(argv: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a daemon that dies with the thread that started it, so that no orphan holds its port.
+
+    PR_SET_PDEATHSIG (prctl(2)) is set by setpriv(1) and belongs to the calling *thread*: call this from one that lives
+    as long as the program. The daemon's stderr is a pipe that the caller has to read.
+
+    Args:
+        argv: the daemon and its arguments.
+        environment: added to ours.
+
+    Raises:
+        ProgramMissing: it cannot be started.
+    """
+    try:
+        return subprocess.Popen(
+            ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+    except OSError as error:
+        raise ProgramMissing(argv, 127, f"cannot be started: {error.strerror}") from error
