@@ -1,4 +1,8 @@
-"""The only caller of subprocess for commands that end."""
+"""The only caller of subprocess for commands that end.
+
+Not lundock_common.process, which serves what is shipped: commands here need stdin, a folder, an environment and the
+administrators' PATH, and a missing tool is answered with the Debian package that has it.
+"""
 
 from __future__ import annotations
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import libvirt
 
+from tests.waiting import eventually
 from vm_disks.xml import markup
 
 NOBODY = 65534
@@ -43,14 +43,15 @@ def private_libvirtd(directory: Path) -> Iterator[libvirt.virConnect]:
 
 
 def _connect(uri: str, daemon: subprocess.Popen[bytes]) -> libvirt.virConnect:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while True:
+    def attempt() -> libvirt.virConnect | None:
         try:
             return libvirt.open(uri)
         except libvirt.libvirtError:
-            if daemon.poll() is not None or time.monotonic() > deadline:
+            if daemon.poll() is not None:
                 raise
-            time.sleep(0.02)  # between two polls
+            return None
+
+    return eventually(attempt, f"libvirtd to answer at {uri}", START_TIMEOUT_S)
 
 
 def accept(connection: libvirt.virConnect, xml: str) -> str:

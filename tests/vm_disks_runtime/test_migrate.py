@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.capabilities import need
 from tests.vm_disks_runtime import vms
 from tests.vm_disks_runtime.guest import Guest
 from tests.vm_disks_runtime.target import Lun, Target
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.integration
 
@@ -42,11 +42,13 @@ def second_libvirt() -> Iterator[str]:
     with (directory / "log").open("wb") as log:
         daemon = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     uri = f"qemu+unix:///system?socket={directory}/libvirt-sock"
-    deadline = time.monotonic() + 60
-    while subprocess.run(["virsh", "-c", uri, "version"], capture_output=True, timeout=30, check=False).returncode:
+
+    def answers() -> bool:
         assert daemon.poll() is None, (directory / "log").read_text()
-        assert time.monotonic() < deadline, (directory / "log").read_text()
-        time.sleep(0.2)
+        version = subprocess.run(["virsh", "-c", uri, "version"], capture_output=True, timeout=30, check=False)
+        return version.returncode == 0
+
+    eventually(answers, "the second libvirtd to answer")
     yield uri
     os.killpg(daemon.pid, signal.SIGTERM)
     daemon.wait(30)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from cluster.components import images
+from cluster.machine import waiting
 from tests.capabilities import need
 from tests.vm_disks_runtime import vms
 from tests.vm_disks_runtime.target import Lun, Target
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
 RESTRICTED = (
     *("--user", "1000:1000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"),
     *("--tmpfs", "/home/runner:uid=1000,mode=700", "--tmpfs", "/tmp", "--network", "host"),  # noqa: S108
@@ -40,9 +41,7 @@ def docker(*arguments: str, timeout_s: float = 60, check: bool = True) -> str:
 @pytest.fixture(scope="session")
 def image() -> str:
     need("docker")
-    name = "lundock/runner:runtime-test"
-    docker("build", "-q", "-t", name, "-f", str(ROOT / "vm_disks/runner/Dockerfile"), str(ROOT), timeout_s=500)
-    return name
+    return images.build("lundock/runner", print)
 
 
 @pytest.fixture
@@ -53,11 +52,16 @@ def container() -> Iterator[str]:
 
 
 def wait_for(text: str, container: str, timeout_s: float = 240) -> str:
-    deadline = time.monotonic() + timeout_s
-    while text not in (log := docker("logs", container)):
-        assert docker("inspect", "-f", "{{.State.Running}}", container).strip() == "true", log
-        assert time.monotonic() < deadline, log
-        time.sleep(0.5)
+    """The container's log, as soon as it has this text. Fails with the log when the container ends before that."""
+
+    def look() -> str:
+        log = docker("logs", container)
+        if text not in log:
+            assert docker("inspect", "-f", "{{.State.Running}}", container).strip() == "true", log
+        return log
+
+    log = waiting.wait_for(look, timeout_s, enough=lambda log: text in log, pause_s=0.5)
+    assert text in log, log
     return log
 
 
@@ -96,7 +100,7 @@ def test_runs_any_command_as_in_2017(image: str, container: str, target: Target,
     # Attached: a log would hold the prompt back, for it is not a whole line.
     command = ["docker", "run", "--name", container, *RESTRICTED, image, *qemu]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as attached:
-        assert attached.stdout is not None
+        assert isinstance(attached.stdout, io.BufferedReader)
         threading.Timer(240, attached.kill).start()
         seen = b""
         while b"login:" not in seen:

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tests.ports import free_ports
 from tests.vm_disks_runtime import vms
 from tests.vm_disks_runtime.target import Lun, Target
 from tests.vm_disks_runtime.test_boot import virsh
+from tests.waiting import eventually
 from vm_disks.runtime import state
 
 pytestmark = pytest.mark.integration
@@ -141,10 +141,8 @@ def test_a_start_that_is_told_to_end_gives_back_what_it_took(
     environment = os.environ | {"PATH": f"{tools}:{os.environ['PATH']}"}
     command = [sys.executable, "-m", "vm_disks", "start", *vm, "-c", uri]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as start:
-        deadline = time.monotonic() + 60
-        while not (state.directory(domain_of(vm_name)) / "scratch.qcow2").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)  # between two polls
+        scratch_disk = state.directory(domain_of(vm_name)) / "scratch.qcow2"
+        eventually(scratch_disk.exists, "the start to make its files")
         start.terminate()
         assert start.wait(60) == 143
     assert not [file for file in state.root().rglob("*") if vm_name in str(file)]

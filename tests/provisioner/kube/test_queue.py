@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.machine.waiting import wait_for
 from lundock_common import limits
 from lundock_common.retry import Backoff
 from provisioner.kube.queue import WorkQueue
@@ -111,9 +112,7 @@ def test_many_workers_lose_nothing_and_never_share_a_key() -> None:
         thread.start()
     for key in range(100):
         work.add(key)
-    deadline = time.monotonic() + 30
-    while sum(seen.values()) < 300 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: sum(seen.values()) >= 300, timeout_s=30)
     work.stop()
     for thread in threads:
         thread.join(10)
