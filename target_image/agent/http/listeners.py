@@ -24,13 +24,18 @@ log = structlog.get_logger()
 
 WATCH_S = 0.5
 GRACEFUL_S = 1
-"""How long requests in flight may take once the agent was told to stop."""
+"""How long requests in flight may take once the agent stops."""
 
 
 def serve(agent: Agent, portal: Portal | None) -> None:
-    """Until SIGTERM, SIGINT, or the engine's failure. `portal` is where the page tells people to log in.
+    """Serve until SIGTERM, SIGINT, or the engine's failure.
 
-    Raises SettingsError where a port cannot be had.
+    Args:
+        agent: A started agent.
+        portal: Where the page tells people to log in; None is the host that the page itself was asked for.
+
+    Raises:
+        SettingsError: A port cannot be listened on.
     """
     settings = agent.settings
     metrics = Metrics(agent)
@@ -80,7 +85,7 @@ async def _serve(agent: Agent, listeners: list[_Listener], settings: Settings) -
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     tasks = [asyncio.create_task(_run_listener(listener)) for listener in listeners]
-    watch = asyncio.create_task(_watch(agent, stopping, listeners[0], settings))
+    watch = asyncio.create_task(_watch_engine_and_certificates(agent, stopping, listeners[0], settings))
     ended = asyncio.create_task(stopping.wait())
     done, _ = await asyncio.wait([*tasks, ended], return_when=asyncio.FIRST_COMPLETED)
     log.info("stopping")
@@ -104,25 +109,27 @@ async def _run_listener(listener: _Listener) -> None:
         ) from error
 
 
-async def _watch(agent: Agent, stopping: asyncio.Event, api: _Listener, settings: Settings) -> None:
-    """Stop when the engine cannot be had; load renewed certificates; tell which port the API got."""
-    told = False
-    renewed = _modified(settings)
+async def _watch_engine_and_certificates(
+    agent: Agent, stopping: asyncio.Event, api: _Listener, settings: Settings
+) -> None:
+    """Stop when the engine failed for good; load renewed certificates; log once which port the API got."""
+    port_logged = False
+    renewed = _certificate_times(settings)
     while True:
         if agent.supervisor.failure is not None:
             stopping.set()
-        if api.started and not told:
-            told = True
+        if api.started and not port_logged:
+            port_logged = True
             sockets = [socket.getsockname() for server in api.servers for socket in server.sockets]
             log.info("api listens", address=sockets[0][0], port=sockets[0][1], tls=api.config.is_ssl)
-        now = _modified(settings)
+        now = _certificate_times(settings)
         if now != renewed and isinstance(api.config.ssl, ssl.SSLContext):
             renewed = now
-            _reload(api.config.ssl, settings)
+            _reload_certificate(api.config.ssl, settings)
         await asyncio.sleep(WATCH_S)
 
 
-def _reload(context: ssl.SSLContext, settings: Settings) -> None:
+def _reload_certificate(context: ssl.SSLContext, settings: Settings) -> None:
     assert settings.tls_cert_file is not None  # noqa: S101 - there is a context
     try:
         context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
@@ -132,7 +139,7 @@ def _reload(context: ssl.SSLContext, settings: Settings) -> None:
         log.info("TLS certificate renewed")
 
 
-def _modified(settings: Settings) -> list[int]:
+def _certificate_times(settings: Settings) -> list[int]:
     files = [file for file in (settings.tls_cert_file, settings.tls_key_file) if file is not None]
     return [_modified_ns(file) for file in files]
 

@@ -54,7 +54,7 @@ _EXAMPLES = {
 }
 
 
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems."""
     return {
         status: {
@@ -96,7 +96,7 @@ def _document(app: FastAPI, *, token: bool) -> dict[str, Any]:
             if path.startswith("/v1"):
                 if token:
                     operation["security"] = [{"token": []}]
-                operation["responses"].update({str(code): value for code, value in problems(422).items()})
+                operation["responses"].update({str(code): value for code, value in problem_responses(422).items()})
             if method == "put" and path in _EXAMPLES:
                 operation["requestBody"]["content"]["application/json"]["examples"] = _EXAMPLES[path]
             for status, response in operation["responses"].items():
