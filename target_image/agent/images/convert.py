@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO
 
 from lundock_common import process
 from lundock_common.process import ProgramFailed
@@ -42,7 +43,20 @@ def packing(url: str) -> str:
 
 
 def unpack(packed: Path, packing: str, output: Path, bounds: Bounds, progress: Progress, stopping: Stopping) -> None:
-    """Unpack a .gz or .xz file into a sparse one. Raises ImageFailed for a bomb or a broken file, or Stopped."""
+    """Unpack a .gz or .xz file into a sparse one.
+
+    Args:
+        packed: The file.
+        packing: "gz" or "xz".
+        output: The file to write; what it held is lost.
+        bounds: The most bytes to write, and the room that there is.
+        progress: Called with the packed bytes that were read, and with all of them.
+        stopping: Asked for each chunk; True ends the work.
+
+    Raises:
+        ImageFailed: The file is broken, unpacks to more than the bounds, or there is no room.
+        Stopped: `stopping` said so.
+    """
     packed_bytes = packed.stat().st_size
     try:
         with packed.open("rb") as source, output.open("wb") as file:
@@ -60,7 +74,7 @@ def unpack(packed: Path, packing: str, output: Path, bounds: Bounds, progress: P
                 _write_sparse(file, chunk)
                 progress(source.tell(), packed_bytes)
             file.truncate(length)
-    except (zlib.error, lzma.LZMAError, EOFError) as error:
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         raise ImageFailed(f"the image is not a whole .{packing} file: {error}") from error
 
 
@@ -71,9 +85,21 @@ def format_of(image: Path) -> ImageFormat:
 
 
 def to_raw(image: Path, format: ImageFormat, output: Path, bounds: Bounds, stopping: Stopping = lambda: False) -> int:
-    """Make `output` the image as a sparse raw disk of so many bytes; `image` may be moved.
+    """Write the image to `output` as a sparse raw disk; `image` may be moved there.
 
-    Raises ImageFailed, or Stopped.
+    Args:
+        image: The unpacked image.
+        format: What it is, as its spec says.
+        output: The file to write.
+        bounds: The limits of qemu-img.
+        stopping: Asked while qemu-img runs; True ends it.
+
+    Returns:
+        The size of the disk in bytes.
+
+    Raises:
+        ImageFailed: The image is empty, refused, of another format, or cannot be converted.
+        Stopped: `stopping` said so.
     """
     with image.open("rb") as file:
         head = file.read(qcow2.HEADER_BYTES)
@@ -130,38 +156,21 @@ def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds, stopping
     return size_bytes
 
 
-class _Source(Protocol):
-    def read(self, size: int, /) -> bytes: ...
-
-
-class _File(Protocol):
-    def write(self, data: bytes, /) -> int: ...
-    def seek(self, offset: int, whence: int, /) -> int: ...
-
-
-def _unpacked(source: _Source, packing: str) -> Iterator[bytes]:
+def _unpacked(source: BinaryIO, packing: str) -> Iterator[bytes]:
     """The unpacked bytes in chunks of at most CHUNK_BYTES, whatever the ratio: memory stays bounded."""
-    return _gunzip(source) if packing == "gz" else _unxz(source)
+    if packing == "xz":
+        yield from _unxz(source)
+        return
+    with gzip.GzipFile(fileobj=source) as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            yield chunk
 
 
-def _gunzip(source: _Source) -> Iterator[bytes]:
-    """gzip members one after the other (RFC 1952 section 2.2); zeros after the last are padding."""
-    data = source.read(CHUNK_BYTES)
-    while data:
-        member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        while not member.eof:
-            chunk = member.decompress(data, CHUNK_BYTES)
-            data = member.unconsumed_tail
-            if chunk:
-                yield chunk
-            if not data and not member.eof:
-                data = source.read(CHUNK_BYTES)
-                if not data and not chunk:
-                    raise EOFError("it ends too early")
-        data = (member.unused_data or source.read(CHUNK_BYTES)).lstrip(b"\0")
+def _unxz(source: BinaryIO) -> Iterator[bytes]:
+    """Streams one after the other, and the padding after each.
 
-
-def _unxz(source: _Source) -> Iterator[bytes]:
+    By a decompressor object, since lzma.LZMAFile takes no memlimit: a file's header may ask for a dictionary of 4 GiB.
+    """
     data = source.read(CHUNK_BYTES)
     while data:
         stream = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
@@ -177,7 +186,7 @@ def _unxz(source: _Source) -> Iterator[bytes]:
         data = (stream.unused_data or source.read(CHUNK_BYTES)).lstrip(b"\0")
 
 
-def _write_sparse(file: _File, chunk: bytes) -> None:
+def _write_sparse(file: BinaryIO, chunk: bytes) -> None:
     """Write, leaving a hole wherever a whole block is zeros."""
     if chunk == _ZEROS[: len(chunk)]:
         file.seek(len(chunk), 1)
