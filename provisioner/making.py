@@ -24,6 +24,7 @@ from provisioner.planning.volumes import SecretName
 from provisioner.sources import Sources
 from provisioner.targets import DELAYS_S, Target, code_of
 from target_image.api import fields, responses
+from target_image.api.problems import Code
 
 log = structlog.get_logger()
 
@@ -178,7 +179,7 @@ class Maker:
         code = code_of(condition.code) if condition else f"Volume{volume.phase.capitalize()}"
         why = condition.detail if condition else f"it is {volume.phase}, and the target does not say why"
         what = f"make volume {request.volume_id} on target {target.name}"
-        raise Transient(code, f"{what}: {why}", DELAYS_S["image-failed"])
+        raise Transient(code, f"{what}: {why}", DELAYS_S[Code.IMAGE_FAILED])
 
     def _remove_other_kind(self, request: ClaimRequest, target: Target) -> bool:
         """Remove what was begun before the claim's class or annotation was corrected. Never what a PV names."""

@@ -21,6 +21,7 @@ from provisioner.observing.metrics import Metrics
 from provisioner.settings import Settings, TargetCallSettings, TargetSettings
 from target_image.api import requests, responses
 from target_image.api.client import ApiProblem, TargetClient, TargetError
+from target_image.api.problems import Code
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -33,16 +34,16 @@ PROBE_S = 1.0
 
 CAPACITY_TTL_S = 2.0
 
-PERMANENT = {"identity-conflict", "name-taken", "invalid", "not-supported"}
-"""The agent's codes that no repetition changes (target_image/agent/errors.py)."""
+PERMANENT: frozenset[str] = frozenset({Code.IDENTITY_CONFLICT, Code.NAME_TAKEN, Code.INVALID, Code.NOT_SUPPORTED})
+"""The agent's codes that no repetition changes."""
 
-DELAYS_S = {
-    "unknown-image": 60.0,
-    "image-failed": 120.0,
-    "unauthorized": 30.0,
-    "no-space": 30.0,
-    "in-use": 15.0,
-    "start-grace": 10.0,
+DELAYS_S: dict[str, float] = {
+    Code.UNKNOWN_IMAGE: 60.0,
+    Code.IMAGE_FAILED: 120.0,
+    Code.UNAUTHORIZED: 30.0,
+    Code.NO_SPACE: 30.0,
+    Code.IN_USE: 15.0,
+    Code.START_GRACE: 10.0,
 }
 """When to ask again, for codes that somebody has to do something about."""
 
@@ -112,7 +113,7 @@ class Target:
             try:
                 return client.ensure_export(id, spec)
             except ApiProblem as problem:
-                if problem.code != "precondition-required":
+                if problem.code != Code.PRECONDITION_REQUIRED:
                     raise
                 return client.change_export(id, spec)
 
@@ -151,7 +152,7 @@ class Target:
             with tracing.span("target call", what=what, target=self.name):
                 answer = do(self._client)
         except ApiProblem as problem:
-            if problem.code == "not-a-target":
+            if problem.code == Code.NOT_A_TARGET:
                 self._note_failure(str(problem))
             else:
                 self._note_answer()

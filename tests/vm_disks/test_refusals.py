@@ -89,7 +89,7 @@ def reservations(disk: Element) -> None:
 
 OVERLAY = {"ephemeral": {"persistentVolumeClaim": {"claimName": "disk"}}}
 VIRTIO, SCSI = {"disk": {"bus": "virtio"}}, {"disk": {"bus": "scsi"}}
-LUN = {"lun": {}}
+LUN: dict[str, Any] = {"lun": {}}
 
 REFUSED: dict[str, tuple[dict[str, Any], Callable[[Element], object], dict[str, Any], str]] = {
     "a lun on sata": (LUN, on("sata", "sda"), {"disk": {"lun": {"bus": "sata"}}}, "lun.bus"),

@@ -58,18 +58,6 @@ def build(tag: str, fields: Iterable[Field[T]], thing: T) -> Element:
     return root
 
 
-def exercised(root: Element, fields: Iterable[Field[T]]) -> set[str]:
-    """The paths of the fields that a document has."""
-    found = set()
-    for field in fields:
-        path, _, attribute = field.path.partition("@")
-        path = path.rstrip("/")
-        places = root.findall(path) if path else [root]
-        if any(not attribute or attribute in place.attrib for place in places):
-            found.add(field.path)
-    return found
-
-
 def text(root: Element) -> str:
     """The document on indented lines, with a line end at its end."""
     ElementTree.indent(root, INDENT)
