@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from lundock_common import kubernetes_api
 from provisioner.kube.events import Subject
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class Killed(BaseException):
@@ -35,7 +36,7 @@ class Fuse:
     def disarm(self) -> None:
         self.left = None
 
-    def around(self, effect: Callable[[], Any]) -> Any:
+    def around(self, effect: Callable[[], T]) -> T:
         if self.left is None:
             return effect()
         self.left -= 1
