@@ -10,7 +10,6 @@ TARGET = [
     "pydantic>=2.8",
     "pydantic-settings>=2.4",
     "jinja2>=3.1",
-    "httpx>=0.27",
     "pyyaml>=6",
     "urllib3>=2.2",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -54,7 +55,9 @@ class ImageServer:
 
 
 @contextmanager
-def running() -> Iterator[ImageServer]:
+def running(tls: ssl.SSLContext | None = None) -> Iterator[ImageServer]:
+    """Serve until the end; over TLS if there is a context."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -114,6 +117,8 @@ def running() -> Iterator[ImageServer]:
             """A client that goes away in the middle is part of the tests."""
 
     http = Quiet(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        http.socket = tls.wrap_socket(http.socket, server_side=True)
     server = ImageServer(http.server_port)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

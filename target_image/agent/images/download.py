@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
-import httpx
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
 from target_image.agent.errors import ImageFailed
 from target_image.agent.images.allowlist import Policy, Refused, Resolver, resolve, shown
@@ -61,11 +63,21 @@ def fetch(
     progress: Progress,
     stopping: Callable[[], bool],
 ) -> None:
-    """Make `partial` the bytes of the digest, going on where an earlier call ended.
+    """Fetch the bytes of a digest into a file, going on where an earlier call ended.
 
-    The URLs are mirrors: each is tried in turn, and again as long as a round brought a good piece more.
+    The URLs are mirrors: each is tried in turn, and again while a round brings a good piece more.
 
-    Raises ImageFailed with each URL's own reason, or Stopped.
+    Args:
+        urls: The mirrors.
+        digest: `sha256:…` or `sha512:…` of the whole.
+        partial: The file, which may hold the start already.
+        limits: How much, how slowly and from where.
+        progress: Called with the bytes that are there and with all of them.
+        stopping: Asked for each chunk; True ends the work.
+
+    Raises:
+        ImageFailed: No mirror gave the bytes; with each URL's own reason.
+        Stopped: `stopping` said so.
     """
     if _size(partial) and digest_of(partial, digest) == digest:
         return
@@ -76,7 +88,7 @@ def fetch(
         for url in urls:
             try:
                 _fetch_one(url, partial, limits, progress, stopping)
-            except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, Refused, _BadAnswer) as error:
+            except (HTTPError, OSError, ValueError, Refused, _BadAnswer) as error:
                 reasons.append(f"{shown(url)}: {_reason(error)}")
                 continue
             if digest_of(partial, digest) == digest:
@@ -116,7 +128,7 @@ def _fetch_one(url: str, partial: Path, limits: Limits, progress: Progress, stop
             done = start
             pace = _Pace(done)
             progress(done, total)
-            for chunk in response.iter_raw():  # as it comes: a slow server must not keep us from looking up
+            while chunk := response.read1(CHUNK_BYTES):  # what has come: a slow server must not keep us from looking up
                 if stopping():
                     raise Stopped
                 before, done = done, done + len(chunk)
@@ -146,40 +158,40 @@ class _Pace:
         self._began_s, self._from = now, done
 
 
-def _range(response: httpx.Response, asked_start: int) -> tuple[int, int]:
-    """Where the body begins in the file, and the file's length (0: not told). RFC 9110 section 14."""
-    if response.status_code == httpx.codes.PARTIAL_CONTENT:
-        unit, _, rest = response.headers.get("content-range", "").partition(" ")
+def _range(response: BaseHTTPResponse, asked_start: int) -> tuple[int, int]:
+    """Where the body begins in the file, and the file's length (0: unknown). RFC 9110 section 14."""
+    if response.status == HTTPStatus.PARTIAL_CONTENT:
+        unit, _, rest = response.headers.get("Content-Range", "").partition(" ")
         start, _, _ = rest.partition("-")
         length = rest.rpartition("/")[2]
         if unit != "bytes" or not start.isdigit() or int(start) != asked_start:
             raise _BadAnswer(f"it answered another range than bytes {asked_start}- ({rest or 'none'})")
         return asked_start, int(length) if length.isdigit() else 0
-    if response.status_code != httpx.codes.OK:
-        raise _BadAnswer(f"it answered {response.status_code} {response.reason_phrase}".rstrip())
-    length = response.headers.get("content-length", "")
+    if response.status != HTTPStatus.OK:
+        raise _BadAnswer(f"it answered {response.status} {response.reason or ''}".rstrip())
+    length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdigit() else 0
 
 
 @contextmanager
-def _open(url: str, start: int, limits: Limits) -> Iterator[httpx.Response]:
+def _open(url: str, start: int, limits: Limits) -> Iterator[BaseHTTPResponse]:
     """A streamed answer to GET, after redirects, each hop held to the policy."""
-    timeout = httpx.Timeout(limits.silence_s, connect=CONNECT_TIMEOUT_S)
-    with httpx.Client(timeout=timeout, trust_env=False, verify=ssl.create_default_context()) as client:
-        for _ in range(MAX_REDIRECTS + 1):
-            with closing(client.send(_request(client, url, start, limits), stream=True)) as response:
-                if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and start:
-                    start = 0  # more is there than the server has: not the start of this file
-                    continue
-                if not response.is_redirect:
-                    yield response
-                    return
-                url = urljoin(url, response.headers["location"])
+    tls = ssl.create_default_context()
+    for _ in range(MAX_REDIRECTS + 1):
+        with _connect(url, limits, tls) as pool, closing(_get(pool, url, start)) as response:
+            if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and start:
+                start = 0  # the partial file is longer than the server's: not the start of this file
+                continue
+            location = response.get_redirect_location()
+            if not location:
+                yield response
+                return
+            url = urljoin(url, location)
     raise _BadAnswer(f"it redirected more than {MAX_REDIRECTS} times")
 
 
-def _request(client: httpx.Client, url: str, start: int, limits: Limits) -> httpx.Request:
-    """A GET to the very address that the policy has seen, with the name in Host and SNI."""
+def _connect(url: str, limits: Limits, tls: ssl.SSLContext) -> HTTPConnectionPool:
+    """A pool that connects to the very address that the policy has seen; TLS has the name in SNI and verifies it."""
     limits.policy.check_url(url)
     parts = urlsplit(url)
     host = str(parts.hostname)
@@ -187,14 +199,29 @@ def _request(client: httpx.Client, url: str, start: int, limits: Limits) -> http
     addresses = limits.resolver(host, port)
     for address in addresses:
         limits.policy.check_address(host, address)
-    headers = {"Host": parts.netloc.rpartition("@")[2], "Accept-Encoding": "identity", "User-Agent": "lundock"}
+    timeout = Timeout(connect=CONNECT_TIMEOUT_S, read=limits.silence_s)
+    if parts.scheme == "https":
+        return HTTPSConnectionPool(str(addresses[0]), port, timeout, ssl_context=tls, server_hostname=host)
+    return HTTPConnectionPool(str(addresses[0]), port, timeout)
+
+
+def _get(pool: HTTPConnectionPool, url: str, start: int) -> BaseHTTPResponse:
+    parts = urlsplit(url)
+    headers = {"Host": parts.netloc, "Accept-Encoding": "identity", "User-Agent": "lundock"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    address_url = httpx.URL(url).copy_with(host=str(addresses[0]), username="", password="", fragment=None)
-    return client.build_request("GET", address_url, headers=headers, extensions={"sni_hostname": host})
+    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    return pool.urlopen(
+        "GET", target, headers=headers, retries=False, redirect=False, preload_content=False, decode_content=False
+    )
 
 
 def _reason(error: Exception) -> str:
+    """What went wrong, without the words that urllib3 puts around it for programmers."""
+    if isinstance(error, NewConnectionError):
+        return str(error.__cause__ or error)
+    if isinstance(error, ProtocolError) and error.args:
+        return str(error.args[0])
     return str(error) or type(error).__name__
 
 

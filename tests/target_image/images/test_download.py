@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import random
+import ssl
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_address
@@ -255,3 +257,37 @@ def test_the_address_that_was_checked_is_the_one_connected_to(server: ImageServe
     server.add("/a", BODY)
     fetch([server.url("/a", "images.example.org")], tmp_path / "a", limits=limits)
     assert (tmp_path / "a").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("name", ["images.example.org", "other.example.org"])
+def test_over_tls_the_name_is_sent_and_verified_at_the_checked_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The connection goes to 127.0.0.1, and the certificate is for images.example.org alone."""
+    cert, key = certificate(tmp_path, "images.example.org")
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    names_sent: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    context.sni_callback = lambda _socket, sent, _context: names_sent.append(sent)
+    limits = strict("*.example.org", "127.0.0.0/8")
+    with image_server.running(context) as server:
+        server.add("/a", BODY)
+        url = f"https://{name}:{server.port}/a"
+        if name == "images.example.org":
+            fetch([url], tmp_path / "a", limits=limits)
+            assert (tmp_path / "a").read_bytes() == BODY
+        else:
+            with pytest.raises(ImageFailed, match="CERTIFICATE_VERIFY_FAILED"):
+                fetch([url], tmp_path / "a", limits=limits)
+            assert server.requests == []
+    assert names_sent == [name]
+
+
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A self-signed certificate of a name, and its key."""
+    cert, key = folder / "tls.crt", folder / "tls.key"
+    options = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    options += ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(["openssl", "req", "-x509", *options], check=True, capture_output=True, timeout=60)
+    return cert, key
