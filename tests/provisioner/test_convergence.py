@@ -3,28 +3,29 @@ lost, nothing that is not ours is touched, and in the end everything converges a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from lundock_common import kubernetes_api, quantity
-from provisioner.planning.claims import name_of
+from lundock_common import kubernetes_api
 from provisioner.reconcile import Key, VolumeName
 from target_image.api import requests
 from target_image.api.client import OutcomeUnknown
+from tests.provisioner.converged import check_converged
 from tests.provisioner.twins import Killed
 from tests.provisioner.world import World
 
 NAMES = ("a", "b", "c")
-BREAKS = {
+BREAKS: dict[str, Callable[[], BaseException]] = {
     "killed": Killed,
     "API server's answer lost": lambda: kubernetes_api.OutcomeUnknown("no answer"),
     "target's answer lost": lambda: OutcomeUnknown("no answer"),
 }
+NOT_OURS = {"pvc-theirs", "by-hand"}
 CLAIMS = "/api/v1/namespaces/ns/persistentvolumeclaims"
 
 
@@ -41,9 +42,6 @@ class Cluster(RuleBasedStateMachine):
         """Keys that were ever in the queue: an informer may tell of something long gone."""
         self.retained: set[str] = set()
         """PVs that had the policy Retain when last looked at; nobody deletes PVs here."""
-
-    @initialize()
-    def prepare(self) -> None:
         self.world.make_class("delete")
         self.world.make_class("retain", "Retain")
         self.world.make_class("no-chap", parameters={"chap": "off", "target": "t1"})
@@ -51,8 +49,6 @@ class Cluster(RuleBasedStateMachine):
         self.world.agents["t0"]._ensure_volume("pvc-theirs", requests.VolumeSpec(size_bytes=1, owner=foreign))
         self.world.agents["t0"]._ensure_volume("by-hand", requests.VolumeSpec(size_bytes=1))
         self.world.refresh()
-
-    # -- what people and the cluster do ------------------------------------------------------------------
 
     @rule(name=st.sampled_from(NAMES), class_name=st.sampled_from(["delete", "retain", "no-chap"]))
     def make_claim(self, name: str, class_name: str) -> None:
@@ -132,8 +128,6 @@ class Cluster(RuleBasedStateMachine):
     def watch_events_arrive(self, which: str) -> None:
         getattr(self.world, which).refresh()
 
-    # -- what the provisioner does -----------------------------------------------------------------------
-
     @rule(data=st.data(), lagging=st.sampled_from([False, False, True]))
     def work(self, data: st.DataObject, lagging: bool) -> None:
         if not lagging:
@@ -174,8 +168,6 @@ class Cluster(RuleBasedStateMachine):
     def sweep(self) -> None:
         self.world.sweeper.sweep()
 
-    # -- what must hold ----------------------------------------------------------------------------------
-
     @invariant()
     def no_claim_has_two_volumes(self) -> None:
         on = [set(agent.volumes) for agent in self.world.agents.values()]
@@ -205,48 +197,11 @@ class Cluster(RuleBasedStateMachine):
 
     @invariant()
     def what_is_not_ours_stays(self) -> None:
-        theirs = self.world.agents["t0"].volumes
-        if "by-hand" in theirs or theirs:
-            assert {"pvc-theirs", "by-hand"} <= set(theirs)
+        assert set(self.world.agents["t0"].volumes) >= NOT_OURS
 
     def teardown(self) -> None:
-        world = self.world
-        if not world.agents["t0"].volumes:
-            return
-        world.converge()
-        pvs = {pv["metadata"]["name"]: pv for pv in world.api.under("persistentvolumes")}
-        claims = world.api.under("persistentvolumeclaims")
-        for claim in claims:
-            name = claim["spec"].get("volumeName")
-            assert name in pvs, f"{name_of(claim)} got no volume"
-        named = {pv["metadata"]["annotations"]["lundock.io/volume"] for pv in pvs.values()}
-        there = {id for agent in world.agents.values() for id in agent.volumes} - {"pvc-theirs", "by-hand"}
-        assert there == named
-        secrets = {secret["metadata"]["name"] for secret in world.api.under("secrets")}
-        bound = [pv for pv in pvs.values() if pv["status"]["phase"] == "Bound" and "secretRef" in pv["spec"]["iscsi"]]
-        assert {pv["spec"]["iscsi"]["secretRef"]["name"] for pv in bound} <= secrets
-        assert secrets <= {f"{volume_id}-chap" for volume_id in named}
-        for pv in bound:
-            self._password_fits(pv)
-        for claim in claims:
-            wanted = quantity.parse(claim["spec"]["resources"]["requests"]["storage"])
-            held = quantity.parse(pvs[claim["spec"]["volumeName"]]["spec"]["capacity"]["storage"])
-            assert held >= wanted, "a volume that was bound again may be larger than this claim asks for"
-        assert all(
-            volume.trashed_at is None or volume.trashed_at <= datetime.now(UTC)
-            for agent in world.agents.values()
-            for volume in agent.volumes.values()
-        )
-
-    def _password_fits(self, pv: dict) -> None:  # type: ignore[type-arg]
-        import base64
-
-        notes, reference = pv["metadata"]["annotations"], pv["spec"]["iscsi"]["secretRef"]
-        secret = self.world.api.objects[f"/api/v1/namespaces/{reference['namespace']}/secrets/{reference['name']}"]
-        chap = self.world.agents[notes["lundock.io/target"]].exports[notes["lundock.io/volume"]][1].chap
-        assert chap is not None
-        written = base64.b64decode(secret["data"]["node.session.auth.password"]).decode()
-        assert written == chap.password.get_secret_value()
+        self.world.converge()
+        check_converged(self.world, NOT_OURS)
 
 
 Cluster.TestCase.settings = settings(
