@@ -28,6 +28,9 @@ class Program(click.Group):
     commands_at: ClassVar[Mapping[str, str]]
     """Where each subcommand is, `package.module:attribute`, in the order of `--help`."""
 
+    summaries: ClassVar[Mapping[str, str]] = {}
+    """What `--help` says of each subcommand, for a program whose `--help` must import none of them."""
+
     failures: ClassVar[tuple[type[Exception], ...]] = ()
     """Expected errors: exit code 1."""
 
@@ -43,6 +46,14 @@ class Program(click.Group):
         module, _, attribute = self.commands_at[cmd_name].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The section `Commands` of `--help`."""
+        if not self.summaries:
+            super().format_commands(ctx, formatter)
+            return
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, self.summaries[name]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

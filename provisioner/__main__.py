@@ -12,9 +12,13 @@ from provisioner.errors import ProvisionerError
 class LundockProvisioner(Program):
     """Every error that a subcommand ends with is one of the configuration, the input or the cluster."""
 
-    commands_at = {  # noqa: RUF012 (ClassVar of Program)
-        name: f"provisioner.commands.{name}:{name}" for name in ("run", "check", "plan", "sweep")
+    summaries = {  # noqa: RUF012 (ClassVar of Program)
+        "run": "Watch claims and volumes, and keep the targets as they ask.",
+        "check": "Say whether the provisioner can work: API server, rights, targets, classes, versions.",
+        "plan": "Print what would be done with the claims of a file, as YAML, and touch nothing.",
+        "sweep": "List volumes of this release that no claim and no PV names any more, with reasons.",
     }
+    commands_at = {name: f"provisioner.commands.{name}:{name}" for name in summaries}  # noqa: RUF012 (as above)
     unusable = (ProvisionerError, KubernetesError)
 
 

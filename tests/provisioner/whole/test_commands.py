@@ -205,7 +205,7 @@ def test_sweep_lists_an_orphan_and_removes_it_only_when_told(stage: Stage) -> No
 def test_a_wrong_configuration_is_one_message_and_code_2(tmp_path: Path) -> None:
     answer = command("run", "--config", tmp_path / "missing.yaml")
     assert answer.returncode == 2
-    assert answer.stderr.startswith("lundock-provisioner: cannot read the configuration")
+    assert answer.stderr.startswith("error: cannot read the configuration")
     assert "Traceback" not in answer.stderr
 
 
