@@ -34,9 +34,6 @@ class Program(click.Group):
     failures: ClassVar[tuple[type[Exception], ...]] = ()
     """Expected errors: exit code 1."""
 
-    unusable: ClassVar[tuple[type[Exception], ...]] = ()
-    """Errors of the configuration or the input: exit code 2. Looked at first, so they may be among the failures."""
-
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
         return list(self.commands_at)
 
@@ -55,10 +52,15 @@ class Program(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.summaries[name]) for name in self.list_commands(ctx)])
 
+    def unusable(self) -> tuple[type[Exception], ...]:
+        """Errors of the configuration or the input: exit code 2. A method, so that `--help` does not import them."""
+        return ()
+
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the subcommand; expected errors become a Failure."""
         try:
             return super().invoke(ctx)
-        except self.unusable as error:
+        except self.unusable() as error:
             raise Unusable(str(error)) from error
         except self.failures as error:
             raise Failure(str(error)) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from lundock_common.command_line import CONTEXT, Program
-from lundock_common.kubernetes_api import KubernetesError
 from provisioner.errors import ProvisionerError
 
 
@@ -19,7 +18,12 @@ class LundockProvisioner(Program):
         "sweep": "List volumes of this release that no claim and no PV names any more, with reasons.",
     }
     commands_at = {name: f"provisioner.commands.{name}:{name}" for name in summaries}  # noqa: RUF012 (as above)
-    unusable = (ProvisionerError, KubernetesError)
+
+    def unusable(self) -> tuple[type[Exception], ...]:
+        """All that a subcommand is expected to end with."""
+        from lundock_common.kubernetes_api import KubernetesError
+
+        return ProvisionerError, KubernetesError
 
 
 @click.group(cls=LundockProvisioner, context_settings=CONTEXT)
