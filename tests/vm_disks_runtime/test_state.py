@@ -27,7 +27,7 @@ def other_process(root: Path) -> Iterator[subprocess.Popen[str]]:
     """One that has the lock until it is killed."""
     program = (
         "import sys, pathlib\n"
-        "from vm_disks import state\n"
+        "from vm_disks.runtime import state\n"
         f"state.root = lambda: pathlib.Path({str(root)!r})\n"
         "with state.starting('host', 'ns_vm'):\n"
         "    print('locked', flush=True)\n"
