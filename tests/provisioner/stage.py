@@ -18,7 +18,7 @@ import yaml
 
 from lundock_common import kubernetes_api
 from lundock_common.kubernetes_api import CLAIMS, CLASSES, VOLUMES, Json
-from provisioner import settings
+from lundock_common.limits import Pace
 from target_image.api.client import TargetClient
 from tests.ports import free_ports
 from tests.target_image.agent import serve_argv
@@ -136,13 +136,11 @@ class Stage:
             "log": {"level": "debug", "format": "text"},
             "sweep": {"mode": "off"},
         }
-        self.kube = kubernetes_api.Kube(kubernetes_api.configuration(str(kubeconfig)), settings.Pace())
+        self.kube = kubernetes_api.Kube(kubernetes_api.configuration(str(kubeconfig)), Pace())
         self.namespace = f"test-{self.id}"
         self.kube.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         self.make_class(self.id)
         self.process = self.provisioner()
-
-    # -- processes ---------------------------------------------------------------------------------------
 
     def provisioner(self, name: str = "provisioner", **changes: Json) -> Process:
         """Another process of the same release; `changes` are merged into sections of the configuration."""
@@ -185,8 +183,6 @@ class Stage:
         """Take off what keeps it. kube-controller-manager works on the same objects: gone already is as good."""
         with suppress(kubernetes_api.NotFound):
             self.kube.patch(path, {"metadata": {"finalizers": None}})
-
-    # -- objects -----------------------------------------------------------------------------------------
 
     def make_class(self, name: str, parameters: dict[str, str] | None = None, **fields: Any) -> str:
         body = {

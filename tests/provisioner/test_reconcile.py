@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from lundock_common.kubernetes_api import OutcomeUnknown
@@ -118,9 +120,9 @@ def test_what_was_begun_with_another_source_is_begun_again(world: World) -> None
     assert volume.source == responses.EmptySource()
 
 
-def begin(world: World, name: str, class_name: str = "delete", **claim: object) -> tuple[ClaimName, str]:
+def begin(world: World, name: str, class_name: str = "delete", **claim: Any) -> tuple[ClaimName, str]:
     """A claim whose volume is being filled, and the target that it is on."""
-    made = world.make_claim(name, class_name, notes={"lundock.io/image": "demo"}, **claim)  # type: ignore[arg-type]
+    made = world.make_claim(name, class_name, notes={"lundock.io/image": "demo"}, **claim)
     for agent in world.agents.values():
         agent.working.add(f"pvc-{made.uid}")
     world.refresh()
@@ -255,7 +257,8 @@ class TestClones:
         ],
     )
     def test_what_cannot_be_cloned(self, world: World, field: str, value: str, says: str) -> None:
-        golden, more = world.provision("golden"), {}
+        golden = world.provision("golden")
+        more: dict[str, Any] = {}
         if field == "volumeMode":
             more = {"volumeMode": value}
         else:
@@ -308,11 +311,11 @@ def test_wait_for_first_consumer(world: World) -> None:
     assert world.pv(f"pvc-{claim.uid}")
 
 
-def test_a_target_that_is_down_takes_only_its_own_claims(world: World) -> None:
+def test_a_target_that_is_down_takes_only_its_own_claims(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> responses.Volume:
         raise Unreachable("refused")
 
-    world.agents["t0"].ensure_volume = fails  # type: ignore[method-assign]
+    monkeypatch.setattr(world.agents["t0"], "ensure_volume", fails)
     world.make_class("on-t0", parameters={"target": "t0"})
     stuck = world.make_claim("stuck", "on-t0")
     world.refresh()

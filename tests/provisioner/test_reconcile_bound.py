@@ -118,7 +118,9 @@ class TestRotation:
         assert agent.exports[name][1].chap != old
 
     @pytest.mark.parametrize("code", ["in-use", "start-grace"])
-    def test_what_the_target_waits_for_is_no_failure(self, world: World, code: str) -> None:
+    def test_what_the_target_waits_for_is_no_failure(
+        self, world: World, monkeypatch: pytest.MonkeyPatch, code: str
+    ) -> None:
         """Another claim's volume is not asked for its sessions first: there the target itself says no."""
         name = world.provision("a")
 
@@ -126,7 +128,7 @@ class TestRotation:
             raise problem(code, 409, retryable=True)
 
         for agent in world.agents.values():
-            agent.change_export = refuses  # type: ignore[method-assign]
+            monkeypatch.setattr(agent, "change_export", refuses)
         path = "/api/v1/namespaces/ns/persistentvolumeclaims/a"
         world.api._patch(path, {"metadata": {"annotations": {"lundock.io/rotate-chap": "now"}}})
         world.refresh()
@@ -135,14 +137,16 @@ class TestRotation:
         assert (kind, reason) == ("Normal", "CHAPRotation")
         assert message.startswith("CHAPRotationWaiting:")
 
-    def test_a_secret_that_cannot_be_written_is_told_to_the_claims_owner(self, world: World) -> None:
+    def test_a_secret_that_cannot_be_written_is_told_to_the_claims_owner(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         name = world.provision("a")
         world.reconcile.keeper.recheck(name)
 
         def refuses(*_: object) -> dict[str, object]:
             raise Refused(403, "Forbidden", "secrets is forbidden")
 
-        world.api.replace = refuses  # type: ignore[method-assign]
+        monkeypatch.setattr(world.api, "replace", refuses)
         assert world.reconcile(VolumeName(name)) == Again(None)
         assert world.recorder.said[-1][:2] == ("Warning", "CHAPSecretFailed")
         assert world.recorder.about[-1].kind == "PersistentVolumeClaim"

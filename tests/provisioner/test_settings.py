@@ -47,7 +47,7 @@ def test_the_examples_values_are_the_defaults() -> None:
     ("change", "says"),
     [
         ({"targets": []}, "targets"),
-        ({"targets": MINIMAL["targets"] * 2}, "used twice"),
+        ({"targets": [*MINIMAL["targets"], *MINIMAL["targets"]]}, "used twice"),
         ({"targets": [{"name": "A", "url": "http://a", "portalHost": "a"}]}, "targets.0.name"),
         ({"targets": [{"name": "a", "url": "a:8081", "portalHost": "a"}]}, "https://host:8081"),
         ({"targets": [{"name": "a", "url": "https://u:p@a", "portalHost": "a"}]}, "without credentials"),

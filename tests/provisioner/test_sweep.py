@@ -24,14 +24,17 @@ REMOVE = SweepSettings(mode="remove", grace_seconds=3600, max_fraction=0.1)
 
 
 def volume(
-    id: str, trashed_at: datetime | None = None, phase: fields.Phase = fields.Phase.READY, **owner: str
+    id: str,
+    trashed_at: datetime | None = None,
+    phase: fields.Phase = fields.Phase.READY,
+    owner: dict[str, str] | None = None,
 ) -> responses.Volume:
     return responses.Volume(
         id=id,
         size_bytes=1,
         allocated_bytes=0,
         source=responses.EmptySource(),
-        owner=responses.Owner(**{"cluster": "cluster", "release": "ns/lundock", "claim_uid": id[4:], **owner}),
+        owner=responses.Owner(**{"cluster": "cluster", "release": "ns/lundock", "claim_uid": id[4:], **(owner or {})}),
         thin=True,
         phase=phase,
         created_at=NOW - 100 * HOUR,
@@ -65,7 +68,7 @@ def test_who_names_a_volume() -> None:
 @pytest.mark.parametrize("theirs", [{"cluster": "another"}, {"release": "ns/another"}])
 def test_what_is_not_ours_is_no_orphan(theirs: dict[str, str]) -> None:
     nobody = Named(frozenset(), frozenset())
-    assert judging.orphans([volume("pvc-a", **theirs)], nobody, IDENTITY) == []
+    assert judging.orphans([volume("pvc-a", owner=theirs)], nobody, IDENTITY) == []
     by_hand = volume("pvc-b").model_copy(update={"owner": None})
     assert judging.orphans([by_hand], nobody, IDENTITY) == []
 
@@ -170,7 +173,9 @@ def test_an_orphan_in_use_does_not_hold_up_the_others() -> None:
     assert second in agent.exports
 
 
-def test_where_the_claims_secrets_are_out_of_reach_the_orphan_goes_all_the_same() -> None:
+def test_where_the_claims_secrets_are_out_of_reach_the_orphan_goes_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """As with chap.secrets: release, where the provisioner has rights in one namespace only."""
     world = World(targets=1)
     world.make_class("delete")
@@ -183,7 +188,7 @@ def test_where_the_claims_secrets_are_out_of_reach_the_orphan_goes_all_the_same(
             raise kubernetes_api.Refused(403, "Forbidden", "secrets is forbidden in ns")
         return delete(path, uid)
 
-    world.api.delete = restricted  # type: ignore[method-assign]
+    monkeypatch.setattr(world.api, "delete", restricted)
     world.sweeper.sweep()
     world.sweeper.sweep()
     assert not world.agents["t0"].volumes
@@ -220,7 +225,7 @@ class TestStrays:
         assert [secret["metadata"]["name"] for secret in world.api.under("secrets")] == [f"{name}-chap"]
 
     @pytest.mark.parametrize("doubt", ["home lost it", "home has it in the trash", "home is down", "home is not known"])
-    def test_in_doubt_it_is_the_only_one_there_is(self, doubt: str) -> None:
+    def test_in_doubt_it_is_the_only_one_there_is(self, monkeypatch: pytest.MonkeyPatch, doubt: str) -> None:
         world = World()
         name, home, away = self.strayed(world)
         agent = world.agents[home]
@@ -233,7 +238,8 @@ class TestStrays:
             def down(*_: object) -> None:
                 raise Unreachable("refused")
 
-            agent.get_volume = agent.list_volumes = down  # type: ignore[assignment]
+            monkeypatch.setattr(agent, "get_volume", down)
+            monkeypatch.setattr(agent, "list_volumes", down)
         else:
             pv = f"/api/v1/persistentvolumes/{name}"
             world.api._patch(pv, {"metadata": {"annotations": {"lundock.io/target": "t9"}}})
@@ -243,7 +249,7 @@ class TestStrays:
 
 
 @pytest.mark.parametrize("which", ["persistentvolumeclaims", "persistentvolumes"])
-def test_half_a_list_is_no_list(which: str) -> None:
+def test_half_a_list_is_no_list(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
     """Between two pages of a list the API server may forget the moment it is of (410): that sweep is over."""
     world = World(targets=1)
     world.make_class("delete")
@@ -255,7 +261,7 @@ def test_half_a_list_is_no_list(which: str) -> None:
             raise kubernetes_api.Expired(410, "Expired", "the provided continue parameter is too old")
         return whole(path, **query)
 
-    world.api.list = expires  # type: ignore[method-assign]
+    monkeypatch.setattr(world.api, "list", expires)
     with pytest.raises(kubernetes_api.Expired):
         world.sweeper.sweep()
     assert name in world.agents["t0"].exports

@@ -16,6 +16,8 @@ from provisioner.kube.events import Subject
 
 Json = dict[str, Any]
 T = TypeVar("T")
+Items = list[Json]
+"""Named, since a twin has a method `list`."""
 
 
 class Killed(BaseException):
@@ -74,12 +76,12 @@ class Api:
     def delete(self, path: str, uid: str | None = None) -> Json | None:
         return self.fuse.around(lambda: self._delete(path, uid))
 
-    def list(self, path: str, **_query: Any) -> tuple[list[Json], str]:
+    def list(self, path: str, **_query: Any) -> tuple[Items, str]:
         kind = path.rpartition("/")[2]
         found = [copy.deepcopy(item) for key, item in self.objects.items() if key.split("/")[-2] == kind]
         return found, str(next(self._versions))
 
-    def under(self, kind: str) -> list[Json]:
+    def under(self, kind: str) -> Items:
         return self.list(f"/api/v1/{kind}")[0]
 
     def _create(self, path: str, body: Json) -> Json:

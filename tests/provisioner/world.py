@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from lundock_common.kubernetes_api import Kube
 from lundock_common.retry import Backoff
 from provisioner import settings
 from provisioner.context import Caches, Context
 from provisioner.credentials import Credentials
+from provisioner.kube.events import Recorder
+from provisioner.kube.informer import Informer
 from provisioner.observing.metrics import Metrics
 from provisioner.outcomes import Done
 from provisioner.planning import volumes
@@ -15,6 +18,7 @@ from provisioner.planning.claims import PROVISIONER_KEYS, ClaimName, name_of
 from provisioner.reconcile import Key, Reconciler, VolumeName
 from provisioner.sweep import Sweeper
 from provisioner.targets import Targets
+from target_image.api.client import TargetClient
 from tests.provisioner.agent_twin import Agent
 from tests.provisioner.twins import Api, Cache, Fuse, Json, Silent
 
@@ -49,12 +53,17 @@ class World:
     def start(self) -> None:
         """The process starts anew and has listed everything."""
         self.metrics, self.recorder = Metrics(), Silent()
-        self.targets = Targets(self.settings, self.metrics, lambda item, _: self.agents[item.name])  # type: ignore[arg-type,return-value]
+        self.targets = Targets(self.settings, self.metrics, lambda item, _: cast(TargetClient, self.agents[item.name]))
         for target in self.targets.values():
             target._backoff = Backoff(0, 0)
-        caches = Caches(cast(Any, self.claims), cast(Any, self.classes), cast(Any, self.pvs))
+        caches = Caches(cast(Informer, self.claims), cast(Informer, self.classes), cast(Informer, self.pvs))
         context = Context(
-            cast(Any, self.api), self.targets, cast(Any, self.recorder), self.metrics, self.identity, self.settings
+            cast(Kube, self.api),
+            self.targets,
+            cast(Recorder, self.recorder),
+            self.metrics,
+            self.identity,
+            self.settings,
         )
         self.reconcile = Reconciler(context, caches, Credentials(context, b"k" * 32))
         self.sweeper = Sweeper(context, lambda: {"elsewhere"})

@@ -118,7 +118,9 @@ def test_a_stranger_that_touches_the_lease_takes_nothing_away(api: Api, replicas
     assert replica.elector.holds()
 
 
-def test_who_cannot_renew_ends_before_another_may_begin(api: Api, replicas: list[Replica]) -> None:
+def test_who_cannot_renew_ends_before_another_may_begin(
+    api: Api, replicas: list[Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
     replica = Replica(api, "first").start()
     replicas.append(replica)
     eventually(lambda: replica.won, "it to lead")
@@ -126,7 +128,8 @@ def test_who_cannot_renew_ends_before_another_may_begin(api: Api, replicas: list
     def away(*_: object) -> Json:
         raise kubernetes_api.OutcomeUnknown("no answer")
 
-    api.get = api.replace = away  # type: ignore[method-assign]
+    monkeypatch.setattr(api, "get", away)
+    monkeypatch.setattr(api, "replace", away)
     assert replica.lost.wait(20)
     assert replica.elector.holds(), "the deadline comes before the lease runs out"
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from lundock_common import kubernetes_api
+from lundock_common.kubernetes_api import Kube
 from provisioner.kube.events import MESSAGE_LIMIT, Recorder, Subject
 from tests.provisioner.twins import Api, Json
 from tests.waiting import eventually
@@ -17,7 +18,7 @@ VOLUME = Subject("PersistentVolume", "", "pvc-u-1", "u-2")
 
 
 def recorder(api: Api, **how: Any) -> Recorder:
-    made = Recorder(cast(Any, api), "iscsi.lundock.io", **how)
+    made = Recorder(cast(Kube, api), "iscsi.lundock.io", **how)
     made.start()
     return made
 
@@ -61,7 +62,7 @@ def test_a_message_is_cut_to_what_the_api_server_takes() -> None:
 
 
 @pytest.mark.parametrize("error", [kubernetes_api.OutcomeUnknown("away"), RuntimeError("a mistake")])
-def test_an_event_that_cannot_be_posted_is_in_nobodys_way(error: Exception) -> None:
+def test_an_event_that_cannot_be_posted_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     api = Api()
     create, failures = api.create, [error]
 
@@ -70,7 +71,7 @@ def test_an_event_that_cannot_be_posted_is_in_nobodys_way(error: Exception) -> N
             raise failures.pop()
         return create(path, body)
 
-    api.create = fails_once  # type: ignore[method-assign]
+    monkeypatch.setattr(api, "create", fails_once)
     told = recorder(api)
     told.normal(CLAIM, "Provisioning", "lost")
     told.normal(CLAIM, "Provisioning", "posted")
@@ -78,7 +79,7 @@ def test_an_event_that_cannot_be_posted_is_in_nobodys_way(error: Exception) -> N
     assert [event["message"] for event in api.under("events")] == ["posted"]
 
 
-def test_too_many_are_dropped_and_the_caller_never_waits() -> None:
+def test_too_many_are_dropped_and_the_caller_never_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     api, hold = Api(), threading.Event()
     create = api.create
 
@@ -86,7 +87,7 @@ def test_too_many_are_dropped_and_the_caller_never_waits() -> None:
         hold.wait(10)
         return create(path, body)
 
-    api.create = waits  # type: ignore[method-assign]
+    monkeypatch.setattr(api, "create", waits)
     told = recorder(api, capacity=2)
     told.normal(CLAIM, "Provisioning", "first")
     eventually(lambda: told._queue.empty(), "the first to be taken")
@@ -98,4 +99,4 @@ def test_too_many_are_dropped_and_the_caller_never_waits() -> None:
 
 
 def test_who_never_led_ends_without_having_posted() -> None:
-    Recorder(cast(Any, Api()), "iscsi.lundock.io").stop()
+    Recorder(cast(Kube, Api()), "iscsi.lundock.io").stop()

@@ -20,17 +20,29 @@ from lundock_common.retry import Backoff
 from provisioner.kube.informer import Informer
 from tests.waiting import eventually
 
-Script = Callable[["Handler", dict[str, str]], None]
+Script = Callable[["Handler", dict[str, str]], object]
+
+
+class ScriptedServer(ThreadingHTTPServer):
+    """Answers by a script, and keeps what it was asked."""
+
+    daemon_threads = True
+
+    def __init__(self, script: Script) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script = script
+        self.asked: list[dict[str, str]] = []
 
 
 class Handler(BaseHTTPRequestHandler):
+    server: ScriptedServer
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)
         query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-        self.server.asked.append(query)  # type: ignore[attr-defined]
-        self.server.script(self, query)  # type: ignore[attr-defined]
+        self.server.asked.append(query)
+        self.server.script(self, query)
 
     def answer(self, status: int, body: dict[str, Any]) -> None:
         content = json.dumps(body).encode()
@@ -73,9 +85,7 @@ GONE = event("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "mess
 @contextmanager
 def serving(script: Script) -> Iterator[tuple[Informer, list[tuple[str, str]], list[dict[str, str]]]]:
     """An informer on a server with this script, what it told its handler, and what the server was asked."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.script, server.asked = script, []  # type: ignore[attr-defined]
+    server = ScriptedServer(script)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     told: list[tuple[str, str]] = []
 
@@ -87,7 +97,7 @@ def serving(script: Script) -> Iterator[tuple[Informer, list[tuple[str, str]], l
     informer = Informer(client, VOLUMES, handler, Backoff(0.01, 0.05))
     informer.start()
     try:
-        yield informer, told, server.asked  # type: ignore[attr-defined]
+        yield informer, told, server.asked
     finally:
         informer.stop()
         server.shutdown()
@@ -202,9 +212,8 @@ def test_a_handlers_mistake_ends_nothing() -> None:
     ],
 )
 def test_refusals_have_kinds(status: int, reason: str, kind: type[kubernetes_api.Refused]) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     body = {"kind": "Status", "reason": reason, "message": "no"}
-    server.script, server.asked = lambda h, _: h.answer(status, body), []  # type: ignore[attr-defined]
+    server = ScriptedServer(lambda h, _: h.answer(status, body))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         client = Kube(Configuration(host=f"http://127.0.0.1:{server.server_port}"), Pace())

@@ -62,7 +62,8 @@ def test_images(notes: dict[str, str], parameters: dict[str, str], source: claim
 @pytest.mark.parametrize("field", ["dataSource", "dataSourceRef"])
 @pytest.mark.parametrize("in_use", [True, False])
 def test_a_clone(field: str, in_use: bool) -> None:
-    wanted = claim(**{field: {"kind": "PersistentVolumeClaim", "name": "golden"}})
+    source: dict[str, Any] = {field: {"kind": "PersistentVolumeClaim", "name": "golden"}}
+    wanted = claim(None, **source)
     request = claims.read_claim(wanted, storage_class({"cloneInUse": "true"} if in_use else {}))
     assert request.source == Clone("golden", in_use)
 
