@@ -117,14 +117,12 @@ class Images:
         for name in self._ledger.images():
             source = self._source(name)
             if self._files.ready_bytes(source.key) is None:
-                self._begin(name, source)
+                self._start_job(name, source)
 
     def stop(self) -> None:
         """Workers end at their next chunk, and look into the ledger no more; a program they run is ended."""
         with self._mutex:
             self._stopping.set()
-
-    # -- the API ---------------------------------------------------------------------------------------
 
     def put(self, name: str, asked: requests.ImageSpec) -> responses.Image:
         """Have an image under a name; fetching begins. Raises Invalid, IdentityConflict."""
@@ -139,12 +137,12 @@ class Images:
                         f"the image {name} is there with other urls, digest or format: "
                         "delete it first, or choose another name"
                     )
-                self._check(name, spec)
+                self._check_urls(name, spec)
                 self._ledger.put_image(name, spec)
             source = self._source(name)
             if self._files.ready_bytes(source.key) is None:
-                self._begin(name, source)
-            return self._told(name, source)
+                self._start_job(name, source)
+            return self._answer(name, source)
 
     def get(self, name: str) -> responses.Image:
         """An image as it is. Raises NotFound."""
@@ -152,9 +150,9 @@ class Images:
             source = self._source(name)
         except UnknownImage as error:
             raise NotFound(error.detail) from error
-        return self._told(name, source)
+        return self._answer(name, source)
 
-    def _told(self, name: str, source: Source) -> responses.Image:
+    def _answer(self, name: str, source: Source) -> responses.Image:
         job, stands_in = self._jobs.get(source.key), name in self._stand_ins
         condition = None
         if job is not None and job.failure:
@@ -179,7 +177,7 @@ class Images:
         )
 
     def list(self) -> list[responses.Image]:
-        return [self._told(name, source) for name, source in self._sources().items()]
+        return [self._answer(name, source) for name, source in self._sources().items()]
 
     def delete(self, name: str) -> None:
         """Forget an image and free its space; one of the catalogue stays known. Raises NotReady while it is in use."""
@@ -206,8 +204,6 @@ class Images:
             self._jobs.pop(source.key, None)
             self._files.remove(source.key)
 
-    # -- for volumes -----------------------------------------------------------------------------------
-
     def require(self, name: str) -> ReadyImage | None:
         """The image, or None while it is made, which this call begins. Raises UnknownImage, ImageFailed."""
         source = self._source(name)
@@ -217,7 +213,7 @@ class Images:
         if name in self._stand_ins:
             demo = self.require(DEMO)
             return None if demo is None else ReadyImage(demo.path, demo.virtual_size_bytes, stand_in=True)
-        job = self._begin(name, source)
+        job = self._start_job(name, source)
         if job.phase is fields.Phase.FAILED:
             raise ImageFailed(f"image {name}: {job.failure}", retry_after_s=RETRY_AFTER_S)
         return None
@@ -231,8 +227,6 @@ class Images:
         """Before `start`: add an image that the operator named by its URL, as trusted as the catalogue."""
         self._known[name] = translate.image_spec_to_row(spec)
         self._by_content.add(name)
-
-    # -- how -------------------------------------------------------------------------------------------
 
     def _source(self, name: str) -> Source:
         if name == DEMO:
@@ -260,7 +254,7 @@ class Images:
         identity = f"{status.st_size} {status.st_mtime_ns}".encode()
         return f"demo-{hashlib.sha256(identity).hexdigest()[:16]}"
 
-    def _check(self, name: str, spec: ImageSpec) -> None:
+    def _check_urls(self, name: str, spec: ImageSpec) -> None:
         """What can be known before anything is fetched. Raises Invalid."""
         if len({convert.packing(url) for url in spec.urls}) > 1:
             raise Invalid(f"the image {name} has URLs of differently packed files, which cannot have one digest")
@@ -270,8 +264,8 @@ class Images:
             except Refused as error:
                 raise Invalid(f"the image {name} is refused: {error}") from error
 
-    def _begin(self, name: str, source: Source) -> Job:
-        """The job of this key: a new one, unless it is running or failed a moment ago."""
+    def _start_job(self, name: str, source: Source) -> Job:
+        """Start the job of this key, unless it is running or failed a moment ago; returns the job."""
         with self._mutex:
             job = self._jobs.get(source.key)
             if job is not None:
@@ -288,7 +282,7 @@ class Images:
         with self._slots:
             log.info("making an image")
             try:
-                self._make(source, job)
+                self._make_file(source, job)
             except download.Stopped:
                 return
             except ImageFailed as error:
@@ -298,9 +292,9 @@ class Images:
             except Exception as error:  # a bug must end as a failed image, not as one that works for ever
                 log.exception("an image failed unexpectedly")
                 job.failure = f"the image could not be made: {type(error).__name__}: {error}"
-            self._end(source.key, job, log)
+            self._end_job(source.key, job, log)
 
-    def _end(self, key: str, job: Job, log: structlog.typing.FilteringBoundLogger) -> None:
+    def _end_job(self, key: str, job: Job, log: structlog.typing.FilteringBoundLogger) -> None:
         with self._mutex:
             job.ended_at_s = time.monotonic()
             if job.unwanted and not self._stopping.is_set():
@@ -329,7 +323,7 @@ class Images:
     def _names(self) -> Sequence[str]:
         return list(self._sources())
 
-    def _make(self, source: Source, job: Job) -> None:
+    def _make_file(self, source: Source, job: Job) -> None:
         bounds = convert.Bounds(
             self._settings.image_max_bytes,
             self._settings.image_memory_bytes,

@@ -112,9 +112,6 @@ def test_percent(done: int, total: int, percent: int) -> None:
     assert shown(images=[image]).images[0].percent == percent
 
 
-# -- over HTTP, from a real agent ---------------------------------------------------------------------
-
-
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "demo.img.gz").write_bytes(gzip.compress(bytes(MIB)))

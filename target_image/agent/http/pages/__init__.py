@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
@@ -12,12 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from lundock_common.quantity import for_people
 from target_image.agent.demo import usage
 from target_image.agent.http.pages.view import Page, page
-from target_image.agent.images.library import Images
-from target_image.agent.service.capacity import Capacity
-from target_image.agent.service.exports import Exports
-from target_image.agent.service.volumes import Volumes
-from target_image.agent.settings import Settings
-from target_image.api import responses
+from target_image.agent.service.agent import Agent
 
 _FOLDER = Path(__file__).parent
 _HEADERS = {
@@ -29,25 +23,13 @@ _HEADERS = {
 }
 
 
-class Service(Protocol):
-    """What of the agent the page shows."""
+def router(agent: Agent, portal: usage.Portal | None = None) -> APIRouter:
+    """The page's routes.
 
-    settings: Settings
-
-    @property
-    def images(self) -> Images: ...
-    @property
-    def volumes(self) -> Volumes: ...
-    @property
-    def exports(self) -> Exports: ...
-    def ready(self) -> bool: ...
-    @property
-    def capacity(self) -> Capacity: ...
-    def capabilities(self) -> responses.Capabilities: ...
-
-
-def router(service: Service, portal: usage.Portal | None = None) -> APIRouter:
-    """The page's routes. Without `portal` its commands name the host that the page itself was asked for."""
+    Args:
+        agent: What the page shows.
+        portal: Where its commands log in; None is the host that the page itself was asked for.
+    """
     routes = APIRouter()
     templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
     templates.filters["size"] = for_people
@@ -56,7 +38,7 @@ def router(service: Service, portal: usage.Portal | None = None) -> APIRouter:
 
     @routes.get("/", include_in_schema=False)
     def landing(request: Request) -> HTMLResponse:
-        shown = gather(service, portal or _asked(request, service))
+        shown = gather(agent, portal or _asked_portal(request, agent))
         return HTMLResponse(template.render(page=shown), headers=_HEADERS)
 
     @routes.get("/style.css", include_in_schema=False)
@@ -66,18 +48,19 @@ def router(service: Service, portal: usage.Portal | None = None) -> APIRouter:
     return routes
 
 
-def _asked(request: Request, service: Service) -> usage.Portal:
-    return usage.Portal(request.url.hostname or "127.0.0.1", service.settings.iscsi_port)
+def _asked_portal(request: Request, agent: Agent) -> usage.Portal:
+    return usage.Portal(request.url.hostname or "127.0.0.1", agent.settings.iscsi_port)
 
 
-def gather(service: Service, portal: usage.Portal) -> Page:
+def gather(agent: Agent, portal: usage.Portal) -> Page:
+    """Ask the agent for everything that the page shows."""
     return page(
         portal=portal,
-        ready=service.ready(),
-        capabilities=service.capabilities(),
-        capacity=service.capacity.now(),
-        exports=service.exports.list(),
-        volumes=service.volumes.list(),
-        images=service.images.list(),
-        sessions=service.exports.sessions(),
+        ready=agent.ready(),
+        capabilities=agent.capabilities(),
+        capacity=agent.capacity.now(),
+        exports=agent.exports.list(),
+        volumes=agent.volumes.list(),
+        images=agent.images.list(),
+        sessions=agent.exports.sessions(),
     )
