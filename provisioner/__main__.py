@@ -32,10 +32,11 @@ def main() -> None:
     """Turns PersistentVolumeClaims into LUNs of Lundock targets.
 
     \b
-    lundock-provisioner run                   watch, provision, delete; in the cluster, as a Deployment
-    lundock-provisioner check                 can it work: API, rights, targets, classes, versions
-    lundock-provisioner plan -f claim.yaml    what it would do with a claim, as YAML; touches nothing
-    lundock-provisioner sweep --dry-run       volumes that nobody names any more, with reasons
+    Examples:
+      lundock-provisioner run                   watch, provision, delete; in the cluster, as a Deployment
+      lundock-provisioner check                 can it work: API, rights, targets, classes, versions
+      lundock-provisioner plan -f claim.yaml    what it would do with a claim, as YAML; touches nothing
+      lundock-provisioner sweep --dry-run       volumes that nobody names any more, with reasons
 
     Configuration is one YAML file; provisioner/example.yaml shows every field.
     """

@@ -30,6 +30,10 @@ def backup(folder: Path, data_dir: Path) -> None:
     """Copy the ledger and every volume into a new folder, while the agent is stopped.
 
     The ledger holds CHAP passwords in clear: keep the backup as safe as the target.
+
+    \b
+    Example:
+      lundock-target backup /mnt/backup-1 --data-dir /tmp/target
     """
     with failing_plainly():
         click.echo(f"{backups.backup(data_dir, folder)} volumes and the ledger are in {folder}")
@@ -39,7 +43,12 @@ def backup(folder: Path, data_dir: Path) -> None:
 @click.argument("folder", type=click.Path(path_type=Path, exists=True))
 @data_dir_option
 def restore(folder: Path, data_dir: Path) -> None:
-    """Bring a backup into an empty data folder; then start the agent on it."""
+    """Bring a backup into an empty data folder; then start the agent on it.
+
+    \b
+    Example:
+      lundock-target restore backup-1 --data-dir /tmp/target
+    """
     with failing_plainly():
         click.echo(f"{backups.restore(folder, data_dir)} volumes and the ledger are in {data_dir}")
 

@@ -22,7 +22,12 @@ def exports() -> None:
 @output_option()
 @click.pass_context
 def list_exports(context: click.Context, output: Form) -> None:
-    """Every export."""
+    """Every export.
+
+    \b
+    Example:
+      lundock-target exports list
+    """
     with connected(context) as client:
         show(client.list_exports(), output)
 
@@ -32,7 +37,12 @@ def list_exports(context: click.Context, output: Form) -> None:
 @output_option()
 @click.pass_context
 def get_export(context: click.Context, id: str, output: Form) -> None:
-    """One export."""
+    """One export.
+
+    \b
+    Example:
+      lundock-target exports get disk-1 -o json
+    """
     with connected(context) as client:
         show_one(found(client.get_export(id), f"export {id}"), output)
 
@@ -64,7 +74,14 @@ def create_export(
     force: bool,
     output: Form,
 ) -> None:
-    """Serve volumes as the LUNs of one target. A password never goes on the command line."""
+    """Serve volumes as the LUNs of one target. A password never goes on the command line.
+
+    \b
+    Examples:
+      lundock-target exports create disk-1 --volume disk-1 --network 10.0.0.0/8
+      lundock-target exports create disk-1 --volume disk-1 --chap-user disk-1 --chap-password-file chap.txt
+      lundock-target exports create disk-1 --volume disk-1 --volume disk-2 --change --force
+    """
     if bool(chap_user) != bool(chap_password_file):
         raise click.UsageError("--chap-user and --chap-password-file go together")
     content: dict[str, Any] = {
@@ -87,7 +104,12 @@ def create_export(
 @force_option
 @click.pass_context
 def delete_exports(context: click.Context, ids: tuple[str, ...], force: bool) -> None:
-    """Stop serving; the volumes stay."""
+    """Stop serving; the volumes stay.
+
+    \b
+    Example:
+      lundock-target exports delete disk-1
+    """
     with connected(context) as client:
         for id in ids:
             client.delete_export(id, force=force)

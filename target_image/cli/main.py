@@ -54,9 +54,10 @@ def main(context: click.Context, url: str, token_file: Path | None, ca_file: Pat
     """An iSCSI target in user space, with an HTTP API.
 
     \b
-    Run one:            lundock-target serve --data-dir /tmp/target
-    Make a disk:        lundock-target volumes create disk-1 --size 10Gi
-    Serve it:           lundock-target exports create disk-1 --volume disk-1
-    See who uses it:    lundock-target sessions list
+    Examples:
+      lundock-target serve --data-dir /tmp/target                run a target
+      lundock-target volumes create disk-1 --size 10Gi           make a disk
+      lundock-target exports create disk-1 --volume disk-1       serve it
+      lundock-target sessions list                               see who uses it
     """
     context.obj = {"base_url": url, "token_file": token_file, "ca_file": ca_file, "timeout_s": timeout_s}

@@ -46,7 +46,13 @@ def _option(name: str, kind: Any, default: Any, text: str) -> Callable[[Callable
 @click.command()
 @_settings_options
 def serve(**chosen: Any) -> None:
-    """Run the agent: the iSCSI engine, the API, the page, the metrics. SIGTERM stops it cleanly."""
+    """Run the agent: the iSCSI engine, the API, the page, the metrics. SIGTERM stops it cleanly.
+
+    \b
+    Examples:
+      lundock-target serve --data-dir /tmp/target --run-dir /tmp/target/run
+      lundock-target serve --demo --api-port 0
+    """
     from target_image.agent import process
 
     given = {name: value for name, value in chosen.items() if value not in (None, ())}

@@ -19,7 +19,12 @@ def sessions() -> None:
 @output_option()
 @click.pass_context
 def list_sessions(context: click.Context, output: Form) -> None:
-    """Every live session."""
+    """Every live session.
+
+    \b
+    Example:
+      lundock-target sessions list
+    """
     with connected(context) as client:
         show(client.sessions(), output)
 
@@ -29,6 +34,11 @@ def list_sessions(context: click.Context, output: Form) -> None:
 @click.argument("session", type=int)
 @click.pass_context
 def end_session(context: click.Context, export: str, session: int) -> None:
-    """End one session. An initiator that may log in will come back."""
+    """End one session. An initiator that may log in will come back.
+
+    \b
+    Example:
+      lundock-target sessions end disk-1 1
+    """
     with connected(context) as client:
         client.end_session(export, session)

@@ -14,6 +14,12 @@ from target_image.cli.output import show_fields
 @output_option()
 @click.pass_context
 def status(context: click.Context, output: Form) -> None:
-    """What the target can do and how full it is."""
+    """What the target can do and how full it is.
+
+    \b
+    Examples:
+      lundock-target status
+      lundock-target --url https://target:8081 --token-file token --ca-file ca.pem status
+    """
     with connected(context) as client:
         show_fields({"capabilities": client.capabilities(), "capacity": client.capacity()}, output)

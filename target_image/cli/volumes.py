@@ -20,7 +20,13 @@ def volumes() -> None:
 @output_option()
 @click.pass_context
 def list_volumes(context: click.Context, output: Form) -> None:
-    """Every volume."""
+    """Every volume.
+
+    \b
+    Examples:
+      lundock-target volumes list
+      lundock-target volumes list -o wide
+    """
     with connected(context) as client:
         show(client.list_volumes(), output)
 
@@ -30,7 +36,12 @@ def list_volumes(context: click.Context, output: Form) -> None:
 @output_option()
 @click.pass_context
 def get_volume(context: click.Context, id: str, output: Form) -> None:
-    """One volume."""
+    """One volume.
+
+    \b
+    Example:
+      lundock-target volumes get disk-1 -o yaml
+    """
     with connected(context) as client:
         show_one(found(client.get_volume(id), f"volume {id}"), output)
 
@@ -54,7 +65,14 @@ def create_volume(
     thin: bool,
     output: Form,
 ) -> None:
-    """Make a volume: empty, from an image or from another volume. Repeating it is harmless."""
+    """Make a volume: empty, from an image or from another volume. Repeating it is harmless.
+
+    \b
+    Examples:
+      lundock-target volumes create disk-1 --size 10Gi
+      lundock-target volumes create root-1 --size 20Gi --image alpine
+      lundock-target volumes create root-2 --size 20Gi --from root-1
+    """
     if image and origin:
         raise click.UsageError("give --image or --from, not both")
     source: requests.Source = requests.EmptySource()
@@ -72,7 +90,12 @@ def create_volume(
 @output_option()
 @click.pass_context
 def grow_volume(context: click.Context, id: str, size_bytes: int, output: Form) -> None:
-    """Make a volume larger."""
+    """Make a volume larger.
+
+    \b
+    Example:
+      lundock-target volumes grow disk-1 --size 20Gi
+    """
     with connected(context) as client:
         show_one(client.grow_volume(id, size_bytes), output)
 
@@ -81,7 +104,12 @@ def grow_volume(context: click.Context, id: str, size_bytes: int, output: Form) 
 @click.argument("ids", nargs=-1, required=True)
 @click.pass_context
 def delete_volumes(context: click.Context, ids: tuple[str, ...]) -> None:
-    """Delete volumes and their data."""
+    """Delete volumes and their data.
+
+    \b
+    Example:
+      lundock-target volumes delete disk-1 disk-2
+    """
     with connected(context) as client:
         for id in ids:
             client.delete_volume(id)
@@ -92,7 +120,12 @@ def delete_volumes(context: click.Context, ids: tuple[str, ...]) -> None:
 @output_option()
 @click.pass_context
 def trash_volume(context: click.Context, id: str, output: Form) -> None:
-    """Put a volume aside, data kept."""
+    """Put a volume aside, data kept.
+
+    \b
+    Example:
+      lundock-target volumes trash disk-1
+    """
     with connected(context) as client:
         show_one(client.trash_volume(id), output)
 
@@ -102,6 +135,11 @@ def trash_volume(context: click.Context, id: str, output: Form) -> None:
 @output_option()
 @click.pass_context
 def restore_volume(context: click.Context, id: str, output: Form) -> None:
-    """Take a volume out of the trash."""
+    """Take a volume out of the trash.
+
+    \b
+    Example:
+      lundock-target volumes restore disk-1
+    """
     with connected(context) as client:
         show_one(client.restore_volume(id), output)

@@ -13,7 +13,6 @@ import pytest
 import yaml
 
 from tests.vm_disks_runtime import vms
-from vm_disks.__main__ import NAMES
 from vm_disks.runtime.launch import domain_types
 
 PORTAL = "198.51.100.7:3260"
@@ -92,13 +91,6 @@ def test_without_the_kubernetes_client_files_are_asked_for(files: tuple[str, ...
     assert refused.returncode == 1
     assert "Python's package kubernetes, which is not installed" in refused.stderr
     assert "Traceback" not in refused.stderr
-
-
-@pytest.mark.parametrize("command", NAMES)
-def test_help_teaches(command: str) -> None:
-    text = vms.run(command, "--help").stdout
-    assert "Example" in text
-    assert f"vm-disks {command}" in text
 
 
 def test_list_as_json_and_table(files: tuple[str, ...]) -> None:

@@ -28,9 +28,11 @@ from vm_disks.xml.disk_xml import alias
 @force_option
 @click.option("--claim", required=True, metavar="NAME", help="The claim, in the VM's namespace.")
 @click.option("--disk", "disk_name", metavar="NAME", help="The disk's name. [default: the claim's]")
-@click.option("--bus", type=click.Choice(["virtio", "scsi"]), default="scsi", show_default=True)
+@click.option(
+    "--bus", type=click.Choice(["virtio", "scsi"]), default="scsi", show_default=True, help="The guest's controller."
+)
 @click.option("--serial", metavar="TEXT", help="What the guest finds it by, in /dev/disk/by-id.")
-@click.option("--read-only", is_flag=True)
+@click.option("--read-only", is_flag=True, help="The guest cannot write to it.")
 def command(
     uri: str | None,
     force: bool,

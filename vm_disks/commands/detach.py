@@ -18,7 +18,7 @@ from vm_disks.xml.disk_xml import alias
 @click.command("detach")
 @vm_options
 @connect_option
-@click.option("--claim", required=True, metavar="NAME")
+@click.option("--claim", required=True, metavar="NAME", help="The claim, in the VM's namespace.")
 @click.option("--disk", "disk_name", metavar="NAME", help="The disk's name. [default: the claim's]")
 @click.option(
     "--timeout",

@@ -19,7 +19,14 @@ from vm_disks.xml import domain_xml
 @click.option(
     "--into", metavar="FILE", help="Put the disks into this domain XML and keep all else; - is standard input."
 )
-@click.option("--type", "domain_type", type=click.Choice(["kvm", "qemu"]), default="kvm", show_default=True)
+@click.option(
+    "--type",
+    "domain_type",
+    type=click.Choice(["kvm", "qemu"]),
+    default="kvm",
+    show_default=True,
+    help="The kind of domain: qemu emulates, for machines without KVM.",
+)
 @network_option
 def command(into: str | None, domain_type: Literal["kvm", "qemu"], network: str, **where: Any) -> None:
     """Print a bootable libvirt domain for the VM, or a given one with its disks replaced.
