@@ -7,9 +7,9 @@ configuration that cannot be used are exit code 2, as click does it. A traceback
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import click
 
@@ -18,8 +18,6 @@ from lundock_common.tables import FORMS
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 """The context settings of a program's group."""
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Program(click.Group):
@@ -82,16 +80,10 @@ class Unusable(Failure):
     exit_code = 2
 
 
-def output_option(*forms: str) -> Callable[[Command], Command]:
-    """`-o`, with all of tables.FORMS or those that are named; the command gets it as `output`."""
-    return click.option(
-        "-o",
-        "--output",
-        type=click.Choice(forms or FORMS),
-        default="table",
-        show_default=True,
-        help="How to print.",
-    )
+output_option = click.option(
+    "-o", "--output", type=click.Choice(FORMS), default="table", show_default=True, help="How to print."
+)
+"""`-o`; the command gets a tables.Form as `output`."""
 
 
 class Size(click.ParamType[int]):

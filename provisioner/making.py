@@ -1,7 +1,7 @@
 """The one way to make a volume: place it, fill it, export it, write its Secret.
 
 Every step may be repeated, and their order is what makes a crash harmless: the target is noted on the claim before
-anything is made there, and nothing here says that the volume is there: whoever called does that last.
+anything is made there, and the PV, which says that the volume exists, is written by the caller afterwards.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Made:
 
 @dataclass
 class Attempt:
-    """What was begun for a claim, which may be gone before it is done."""
+    """Unfinished work for a claim, which may be deleted before the work is done."""
 
     target: str
     secret: SecretName | None
@@ -104,7 +104,7 @@ class Maker:
         self._attempts.pop(claim.uid, None)
 
     def abandon(self, claim: ClaimName) -> None:
-        """Remove what was begun for a claim that is gone, unless a PV came of it after all."""
+        """Remove the unfinished work for a deleted claim, unless its PV was written after all."""
         attempt = self._attempts.get(claim.uid)
         if attempt is None:
             return
@@ -150,7 +150,7 @@ class Maker:
         return placement.choose(request, room)
 
     def _already_on(self, request: ClaimRequest, allowed: list[str]) -> str:
-        """Where its volume is already: begun when there was one target only, and nothing had to be noted."""
+        """The target that has its volume already, if there was one target only when it was started."""
         for name in allowed:
             with suppress(Transient):
                 if self._context.targets[name].get_volume(request.volume_id) is not None:
@@ -182,7 +182,7 @@ class Maker:
         raise Transient(code, f"{what}: {why}", DELAYS_S[Code.IMAGE_FAILED])
 
     def _remove_other_kind(self, request: ClaimRequest, target: Target) -> bool:
-        """Remove what was begun before the claim's class or annotation was corrected. Never what a PV names."""
+        """Remove a volume that was started before its claim or class was corrected. Never what a PV names."""
         if self._pv_exists(request.volume_id) or self._belongs_to_another(
             request, target.get_volume(request.volume_id)
         ):
@@ -202,7 +202,7 @@ class Maker:
         return volume is not None and not volumes.is_owned(volume, self._context.identity, request.claim)
 
     def _remove_earlier(self, request: ClaimRequest, attempt: Attempt, target: str, secret: SecretName | None) -> None:
-        """Its annotation or its class was corrected after the volume was begun: nothing stays where that was."""
+        """The claim or its class was corrected after the volume was started: nothing stays at the old place."""
         if attempt.target != target:
             self._remove(self._context.targets.require(attempt.target), request.volume_id)
             log.info("removed what was begun on another target", target=attempt.target)

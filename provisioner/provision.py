@@ -1,4 +1,4 @@
-"""Carries out a claim's Provision step: the volume is made (`making`), then its PV is written and the claim told."""
+"""Carries out a claim's Provision step: makes the volume (`making`), writes its PV, posts the claim's event."""
 
 from __future__ import annotations
 

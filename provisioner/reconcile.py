@@ -205,7 +205,6 @@ class Reconciler:
 
     def _grow(self, step: Grow) -> None:
         id, target = step.volume.volume_id, self._context.targets.require(step.volume.target)
-
         try:
             size = target.grow_volume(id, step.size_bytes)
         except Busy:

@@ -19,7 +19,7 @@ def exports() -> None:
 
 
 @exports.command("list")
-@output_option()
+@output_option
 @click.pass_context
 def list_exports(context: click.Context, output: Form) -> None:
     """Every export.
@@ -34,7 +34,7 @@ def list_exports(context: click.Context, output: Form) -> None:
 
 @exports.command("get")
 @click.argument("id")
-@output_option()
+@output_option
 @click.pass_context
 def get_export(context: click.Context, id: str, output: Form) -> None:
     """One export.
@@ -58,7 +58,7 @@ def get_export(context: click.Context, id: str, output: Form) -> None:
 @click.option("--chap-password-file", type=click.File(), help="File with the CHAP password, - for stdin.")
 @click.option("--change", is_flag=True, help="Change an export that exists.")
 @force_option
-@output_option()
+@output_option
 @click.pass_context
 def create_export(
     context: click.Context,

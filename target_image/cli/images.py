@@ -17,7 +17,7 @@ def images() -> None:
 
 
 @images.command("list")
-@output_option()
+@output_option
 @click.pass_context
 def list_images(context: click.Context, output: Form) -> None:
     """Every image and how far it is.
@@ -42,7 +42,7 @@ def list_images(context: click.Context, output: Form) -> None:
     show_default=True,
     help="What the bytes are, once unpacked.",
 )
-@output_option()
+@output_option
 @click.pass_context
 def add_image(context: click.Context, name: str, urls: tuple[str, ...], digest: str, kind: str, output: Form) -> None:
     """Register an image and begin to fetch it.

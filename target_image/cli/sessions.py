@@ -16,7 +16,7 @@ def sessions() -> None:
 
 
 @sessions.command("list")
-@output_option()
+@output_option
 @click.pass_context
 def list_sessions(context: click.Context, output: Form) -> None:
     """Every live session.

@@ -11,7 +11,7 @@ from target_image.cli.output import show_fields
 
 
 @click.command()
-@output_option()
+@output_option
 @click.pass_context
 def status(context: click.Context, output: Form) -> None:
     """What the target can do and how full it is.

@@ -17,7 +17,7 @@ def volumes() -> None:
 
 
 @volumes.command("list")
-@output_option()
+@output_option
 @click.pass_context
 def list_volumes(context: click.Context, output: Form) -> None:
     """Every volume.
@@ -33,7 +33,7 @@ def list_volumes(context: click.Context, output: Form) -> None:
 
 @volumes.command("get")
 @click.argument("id")
-@output_option()
+@output_option
 @click.pass_context
 def get_volume(context: click.Context, id: str, output: Form) -> None:
     """One volume.
@@ -53,7 +53,7 @@ def get_volume(context: click.Context, id: str, output: Form) -> None:
 @click.option("--from", "origin", help="Begin as a copy of this volume.")
 @click.option("--allow-in-use", is_flag=True, help="Copy even while the other volume is in use.")
 @click.option("--thin/--thick", default=True, show_default=True, help="Sparse, or allocated at once.")
-@output_option()
+@output_option
 @click.pass_context
 def create_volume(
     context: click.Context,
@@ -87,7 +87,7 @@ def create_volume(
 @volumes.command("grow")
 @click.argument("id")
 @click.option("--size", "size_bytes", type=Size(), required=True, help="At least this large.")
-@output_option()
+@output_option
 @click.pass_context
 def grow_volume(context: click.Context, id: str, size_bytes: int, output: Form) -> None:
     """Make a volume larger.
@@ -117,7 +117,7 @@ def delete_volumes(context: click.Context, ids: tuple[str, ...]) -> None:
 
 @volumes.command("trash")
 @click.argument("id")
-@output_option()
+@output_option
 @click.pass_context
 def trash_volume(context: click.Context, id: str, output: Form) -> None:
     """Put a volume aside, data kept.
@@ -132,7 +132,7 @@ def trash_volume(context: click.Context, id: str, output: Form) -> None:
 
 @volumes.command("restore")
 @click.argument("id")
-@output_option()
+@output_option
 @click.pass_context
 def restore_volume(context: click.Context, id: str, output: Form) -> None:
     """Take a volume out of the trash.

@@ -46,7 +46,7 @@ WIDE = ("disk", "claim", "volume", "target", "bus", "portal", "iqn", "lun", "siz
 @click.command("list")
 @vm_options
 @connect_option
-@output_option()
+@output_option
 def command(uri: str | None, output: Form, **where: Any) -> None:
     """List the VM's disks: claim, volume, portal, IQN, LUN, size, CHAP, and whether the VM runs.
 
