@@ -23,6 +23,7 @@ CLUSTER = [
     "tenacity>=9",
 ]  # the embedded Kubernetes of ./demo and the tests (cluster/ itself is not shipped)
 DEV = [
+    "httpx>=0.27",  # of the agent before this one, which test_previous_release.py runs
     "hypothesis>=6.100",
     "import-linter>=2",
     "kubernetes-validate>=1.34",
