@@ -20,9 +20,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import urllib3
 
@@ -34,6 +33,8 @@ CLAIMS = "/api/v1/persistentvolumeclaims"
 VOLUMES = "/api/v1/persistentvolumes"
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 
+LEASE_GROUP = "coordination.k8s.io/v1"
+
 MERGE_PATCH = "application/merge-patch+json"
 JSON_PATCH = "application/json-patch+json"
 
@@ -42,7 +43,6 @@ SILENCE_S = 90
 """A watch with bookmarks says something at least every minute; longer silence is a half-open socket."""
 
 LIST_PAGE = 500
-NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 class KubernetesError(Exception):
@@ -99,38 +99,37 @@ def resource_of(path: str) -> str:
     return parts[2] if parts[0] == "namespaces" and len(parts) > 2 else parts[0]
 
 
+def objects_path(namespace: str, resource: str, group: str = "") -> str:
+    """Of the objects of a kind in a namespace.
+
+    Args:
+        namespace: its name; quoted, for what a user wrote may hold a slash.
+        resource: such as "leases".
+        group: the API group with its version; the core API where empty.
+    """
+    root = f"/apis/{group}" if group else "/api/v1"
+    return f"{root}/namespaces/{_segment(namespace)}/{resource}"
+
+
+def object_path(namespace: str, resource: str, name: str, group: str = "") -> str:
+    """Of one of them."""
+    return f"{objects_path(namespace, resource, group)}/{_segment(name)}"
+
+
 def claim_path(namespace: str, name: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+    return object_path(namespace, "persistentvolumeclaims", name)
 
 
 def volume_path(name: str) -> str:
-    return f"{VOLUMES}/{name}"
+    return f"{VOLUMES}/{_segment(name)}"
 
 
 def secrets_path(namespace: str) -> str:
-    return f"/api/v1/namespaces/{namespace}/secrets"
+    return objects_path(namespace, "secrets")
 
 
-def configuration(kubeconfig: str | None = None, context: str | None = None) -> Any:
-    """How to reach the API server: a kubeconfig file where one is given, else the pod's service account.
-
-    Raises:
-        NoConfiguration: says what to do.
-    """
-    from kubernetes import config
-    from kubernetes.client import Configuration
-
-    result = Configuration()
-    try:
-        if kubeconfig or context:
-            config.load_kube_config(config_file=kubeconfig, context=context, client_configuration=result)  # type: ignore[no-untyped-call]
-        else:
-            config.load_incluster_config(client_configuration=result)  # type: ignore[no-untyped-call]
-    except config.ConfigException as error:
-        raise NoConfiguration(
-            f"no way to the API server: {error}; outside a cluster name one with --kubeconfig"
-        ) from error
-    return result
+def _segment(name: str) -> str:
+    return quote(name, safe="")
 
 
 class Watch:
@@ -179,6 +178,11 @@ class Kube:
         self._watch_s = pace.watch_seconds
         self._observe = observe
 
+    @property
+    def host(self) -> str:
+        """URL of the API server, as its configuration gives it."""
+        return str(self._configuration.host)
+
     def get(self, path: str, **query: Any) -> Json:
         return self._call("GET", path, query)
 
@@ -192,13 +196,15 @@ class Kube:
         """A JSON merge patch (RFC 7386), or a JSON patch (RFC 6902) where `body` is a list."""
         return self._call("PATCH", path, body=body, content_type=JSON_PATCH if isinstance(body, list) else MERGE_PATCH)
 
-    def delete(self, path: str, uid: str | None = None) -> Json | None:
+    def delete(self, path: str, uid: str | None = None, resource_version: str | None = None) -> Json | None:
         """What is left of it while finalizers keep it, a Status when it went, None when it was not there.
 
-        With `uid`, another object of the same name stays (Conflict).
+        With `uid`, another object of the same name stays; with `resource_version`, one that changed (Conflict).
         """
+        wanted = {"uid": uid, "resourceVersion": resource_version}
+        exactly = {name: value for name, value in wanted.items() if value is not None}
         try:
-            return self._call("DELETE", path, body={"preconditions": {"uid": uid}} if uid else None)
+            return self._call("DELETE", path, body={"preconditions": exactly} if exactly else None)
         except NotFound:
             return None
 
@@ -257,7 +263,7 @@ class Kube:
         *,
         preload: bool,
     ) -> urllib3.BaseHTTPResponse:
-        url = f"{self._configuration.host}{path}"
+        url = f"{self.host}{path}"
         if query:
             url += "?" + urlencode(query)
         headers = {"Accept": "application/json", "User-Agent": self._user_agent}

@@ -22,8 +22,9 @@ class LundockProvisioner(Program):
     def unusable(self) -> tuple[type[Exception], ...]:
         """All that a subcommand is expected to end with."""
         from lundock_common.kubernetes_api import KubernetesError
+        from lundock_common.manifests import ManifestError
 
-        return ProvisionerError, KubernetesError
+        return ProvisionerError, KubernetesError, ManifestError
 
 
 @click.group(cls=LundockProvisioner, context_settings=CONTEXT)

@@ -10,8 +10,8 @@ from typing import Literal
 
 import click
 
-from lundock_common.kubernetes_api import CLASSES, Kube, OutcomeUnknown, Refused, configuration
-from provisioner.commands.options import cluster_options, load
+from lundock_common.kubernetes_api import CLASSES, Kube, OutcomeUnknown, Refused
+from provisioner.commands.options import cluster_options, connect, load
 from provisioner.errors import Permanent, SettingsError, Transient
 from provisioner.kube.elector import election_namespace
 from provisioner.observing.metrics import Metrics
@@ -167,7 +167,7 @@ def check(config: str, kubeconfig: str | None, context: str | None) -> None:
       lundock-provisioner check --config provisioner.yaml --context prod
     """
     settings = load(config, text_logs=True)
-    kube = Kube(configuration(kubeconfig, context), settings.kubernetes.pace)
+    kube = connect(settings, kubeconfig, context)
     found = findings(kube, settings, Targets(settings, Metrics()), version("lundock"))
     for finding in found:
         click.echo(f"{finding.level:8}{finding.what}: {finding.detail}")

@@ -8,8 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
+from lundock_common import kubeconfig as kubeconfigs
 from lundock_common import logs
-from provisioner import settings
+from lundock_common.kubernetes_api import Kube
+from provisioner import settings as settings_file
+from provisioner.settings import Settings
 
 DEFAULT_CONFIG = "/etc/lundock/provisioner.yaml"
 
@@ -20,22 +23,33 @@ def cluster_options(command: Command) -> Command:
     """--config, --kubeconfig and --context."""
     for option in (
         click.option("--context", help="Context of the kubeconfig file."),
-        click.option("--kubeconfig", type=click.Path(exists=True), help="Instead of the pod's service account."),
+        click.option(
+            "--kubeconfig", type=click.Path(exists=True), help="Instead of the pod's service account, or $KUBECONFIG."
+        ),
         click.option("--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file, YAML."),
     ):
         command = option(command)
     return command
 
 
-def load(config: str, *, text_logs: bool) -> settings.Settings:
+def load(config: str, *, text_logs: bool) -> Settings:
     """The configuration, with logging set up: as it says, or for a person at a terminal.
 
     Raises:
         SettingsError: the file cannot be used.
     """
-    loaded = settings.load(Path(config))
+    loaded = settings_file.load(Path(config))
     if text_logs:
         logs.configure("warning", as_json=False)
     else:
         logs.configure(loaded.log.level, as_json=loaded.log.format == "json")
     return loaded
+
+
+def connect(settings: Settings, kubeconfig: str | None, context: str | None) -> Kube:
+    """The API server that the options mean.
+
+    Raises:
+        NoConfiguration: says what to do.
+    """
+    return Kube(kubeconfigs.find(kubeconfig, context).configuration, settings.kubernetes.pace)

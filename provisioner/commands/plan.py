@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import click
 import yaml
 
-from lundock_common.kubernetes_api import CLASSES, Json, Kube, KubernetesError, NotFound, configuration, volume_path
+from lundock_common import manifests
+from lundock_common.kubernetes_api import CLASSES, Json, Kube, KubernetesError, NotFound, volume_path
 from provisioner import identity
-from provisioner.commands.options import cluster_options, load
+from provisioner.commands.options import cluster_options, connect, load
 from provisioner.errors import Permanent, SettingsError
 from provisioner.planning import plan as planning
 from provisioner.planning import volumes
@@ -27,8 +27,17 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 @click.command()
 @cluster_options
-@click.option("-f", "--file", type=click.Path(path_type=Path), required=True, help="Claims, and classes if you like.")
-def plan(config: str, kubeconfig: str | None, context: str | None, file: Path) -> None:
+@click.option(
+    "-f",
+    "--filename",
+    "filenames",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="Claims, and classes if you like. May be repeated; a directory is its YAML and JSON files; "
+    "- is standard input.",
+)
+def plan(config: str, kubeconfig: str | None, context: str | None, filenames: tuple[str, ...]) -> None:
     """Print what would be done with the claims of a file, as YAML, and touch nothing.
 
     \b
@@ -36,32 +45,34 @@ def plan(config: str, kubeconfig: str | None, context: str | None, file: Path) -
       lundock-provisioner plan -f claim.yaml
     """
     settings = load(config, text_logs=True)
-    claims, classes = read_documents(file)
-    kube = Kube(configuration(kubeconfig, context), settings.kubernetes.pace)
+    claims, classes = claims_and_classes(manifests.load(filenames), ", ".join(filenames))
+    kube = connect(settings, kubeconfig, context)
     ours = identity.of(kube, settings)
     plans = [plan_claim(item, classes, looking_up(kube), settings, ours) for item in claims]
     click.echo(yaml.safe_dump_all(plans, sort_keys=False), nl=False)
     sys.exit(1 if any(item["step"] == "Refuse" for item in plans) else 0)
 
 
-def read_documents(file: Path) -> tuple[list[Json], list[Json]]:
-    """The claims and the classes in a YAML file. Raises SettingsError."""
-    try:
-        documents = [item for item in yaml.safe_load_all(file.read_text(encoding="utf-8")) if isinstance(item, dict)]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(f"cannot read {file}: {error}") from error
-    claims = [item for item in documents if item.get("kind") == "PersistentVolumeClaim"]
+def claims_and_classes(documents: Sequence[Json], files: str) -> tuple[list[Json], list[Json]]:
+    """The claims and the classes among these documents.
+
+    Args:
+        documents: of `files`.
+        files: what the messages call them.
+
+    Raises:
+        SettingsError: there is no claim, or one that is not whole.
+    """
+    claims = [item for item in documents if item["kind"] == "PersistentVolumeClaim"]
+    classes = [item for item in documents if item["kind"] == "StorageClass"]
     if not claims:
-        raise SettingsError(f"{file} holds no PersistentVolumeClaim")
-    for kind, needed in (
-        ("PersistentVolumeClaim", ("metadata", "spec")),
-        ("StorageClass", ("metadata", "provisioner")),
-    ):
-        for item in (item for item in documents if item.get("kind") == kind):
+        raise SettingsError(f"{files} holds no PersistentVolumeClaim")
+    for items, needed in ((claims, ("metadata", "spec")), (classes, ("metadata", "provisioner"))):
+        for item in items:
             lacking = [name for name in needed if not item.get(name)]
-            if lacking or not isinstance(item["metadata"], dict) or not item["metadata"].get("name"):
-                raise SettingsError(f"{file}: a {kind} has no {lacking[0] if lacking else 'metadata.name'}")
-    return claims, [item for item in documents if item.get("kind") == "StorageClass"]
+            if lacking or not item["metadata"].get("name"):
+                raise SettingsError(f"{files}: a {item['kind']} has no {lacking[0] if lacking else 'metadata.name'}")
+    return claims, classes
 
 
 def plan_claim(

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from lundock_common.kubernetes_api import configuration
+from lundock_common import kubeconfig as kubeconfigs
 from provisioner import service
 from provisioner.commands.options import cluster_options, load
 from provisioner.settings import master_key
@@ -23,4 +23,4 @@ def run(config: str, kubeconfig: str | None, context: str | None) -> None:
     """
     settings = load(config, text_logs=False)
     master_key(settings)
-    sys.exit(service.run(configuration(kubeconfig, context), settings))
+    sys.exit(service.run(kubeconfigs.find(kubeconfig, context).configuration, settings))

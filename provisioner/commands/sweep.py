@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import click
 
 from lundock_common import tables
-from lundock_common.kubernetes_api import CLASSES, Kube, configuration
+from lundock_common.kubernetes_api import CLASSES
 from provisioner import identity
-from provisioner.commands.options import cluster_options, load
+from provisioner.commands.options import cluster_options, connect, load
 from provisioner.context import Context, secret_namespaces
 from provisioner.kube.events import Recorder
 from provisioner.observing.metrics import Metrics
@@ -34,7 +34,7 @@ def sweep(config: str, kubeconfig: str | None, context: str | None, dry_run: boo
     settings = load(config, text_logs=True)
     if not dry_run:
         settings = settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"mode": "remove"})})
-    kube = Kube(configuration(kubeconfig, context), settings.kubernetes.pace)
+    kube = connect(settings, kubeconfig, context)
     metrics = Metrics()
     recorder = Recorder(kube, settings.provisioner_name)
     recorder.start()

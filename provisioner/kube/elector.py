@@ -15,7 +15,17 @@ from datetime import UTC, datetime
 
 import structlog
 
-from lundock_common.kubernetes_api import NAMESPACE_FILE, AlreadyExists, Conflict, Json, Kube, KubernetesError, NotFound
+from lundock_common import kubeconfig
+from lundock_common.kubernetes_api import (
+    LEASE_GROUP,
+    AlreadyExists,
+    Conflict,
+    Json,
+    Kube,
+    KubernetesError,
+    NotFound,
+    objects_path,
+)
 from provisioner.errors import SettingsError
 from provisioner.settings import LeaderElectionSettings
 
@@ -27,10 +37,10 @@ def election_namespace(settings: LeaderElectionSettings) -> str:
     if settings.namespace:
         return settings.namespace
     try:
-        return NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+        return kubeconfig.namespace_of_pod()
     except OSError as error:
         raise SettingsError(
-            f"leaderElection.namespace is empty, and {NAMESPACE_FILE} is not there to tell it; set it, or "
+            f"leaderElection.namespace is empty, and no pod's service account tells it ({error}); set it, or "
             "leaderElection.enabled: false"
         ) from error
 
@@ -43,7 +53,7 @@ class Elector:
         self._settings = settings
         self._identity = identity
         self._lost = lost
-        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{settings.namespace}/leases"
+        self._path = objects_path(settings.namespace, "leases", LEASE_GROUP)
         self._seen: tuple[str, float] = ("", 0.0)
         """The Lease's resource version, and when it was first seen: other machines' clocks are not trusted."""
         self._lease: Json | None = None
@@ -135,7 +145,7 @@ class Elector:
     def _create(self) -> bool:
         meta = {"name": self._settings.name, "namespace": self._settings.namespace}
         spec = {**self._spec(), "acquireTime": _now(), "leaseTransitions": 0}
-        body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+        body = {"apiVersion": LEASE_GROUP, "kind": "Lease", "metadata": meta, "spec": spec}
         at = time.monotonic()
         try:
             self._lease = self._kube.create(self._path, body)

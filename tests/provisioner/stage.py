@@ -16,6 +16,7 @@ from typing import Any
 import requests
 import yaml
 
+from lundock_common import kubeconfig as kubeconfigs
 from lundock_common import kubernetes_api
 from lundock_common.kubernetes_api import CLAIMS, CLASSES, VOLUMES, Json
 from lundock_common.limits import Pace
@@ -136,7 +137,7 @@ class Stage:
             "log": {"level": "debug", "format": "text"},
             "sweep": {"mode": "off"},
         }
-        self.kube = kubernetes_api.Kube(kubernetes_api.configuration(str(kubeconfig)), Pace())
+        self.kube = kubernetes_api.Kube(kubeconfigs.find(str(kubeconfig)).configuration, Pace())
         self.namespace = f"test-{self.id}"
         self.kube.create("/api/v1/namespaces", {"metadata": {"name": self.namespace}})
         self.make_class(self.id)

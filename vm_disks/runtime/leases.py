@@ -13,12 +13,22 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lundock_common.kubernetes_api import (
+    LEASE_GROUP,
+    AlreadyExists,
+    Conflict,
+    Json,
+    KubernetesError,
+    NotFound,
+    Refused,
+    object_path,
+    objects_path,
+)
 from vm_disks.errors import ClusterError, LeaseHeld
 from vm_disks.model import ClaimSource, Disk, VmSpec
 from vm_disks.resolution.lookup import FromCluster, Lookup
 
 EXCLUSIVE = {"ReadWriteOnce", "ReadWriteOncePod"}
-TIMEOUT_S = 10
 ATTEMPTS = 3
 CLAIM_LABEL = "lundock.io/claim"
 
@@ -63,9 +73,7 @@ class Leases:
     """The Leases of one namespace, for one holder."""
 
     def __init__(self, cluster: FromCluster, namespace: str, holder: Holder) -> None:
-        from kubernetes.client import CoordinationV1Api
-
-        self._api: Any = CoordinationV1Api(cluster.api)
+        self._kube = cluster.kube
         self.namespace = namespace
         self.holder = holder
         self._owners = owners(os.environ) if namespace == cluster.pod_namespace else []
@@ -86,14 +94,16 @@ class Leases:
 
     def _create(self, claim: str) -> bool:
         lease = self._lease(lease_name(claim), claim)
-        return bool(self._call("create", claim, self._api.create_namespaced_lease, self.namespace, lease))
+        path = objects_path(self.namespace, "leases", LEASE_GROUP)
+        return self._call("create", claim, lambda: self._kube.create(path, lease)) is not None
 
     def _take_over(self, claim: str, volume: str | None, runs: Callable[[str], bool], *, force: bool) -> bool:
         name = lease_name(claim)
-        lease = self._call("read", claim, self._api.read_namespaced_lease, name, self.namespace)
+        path = object_path(self.namespace, "leases", name, LEASE_GROUP)
+        lease = self._call("read", claim, lambda: self._kube.get(path))
         if lease is None:  # released in between
             return False
-        host, _, domain = (lease.spec.holder_identity or "").partition("/")
+        host, _, domain = (lease["spec"].get("holderIdentity") or "").partition("/")
         ours = host == self.holder.host and (domain == self.holder.domain or not runs(domain))
         if not (ours or force):
             raise LeaseHeld(
@@ -101,21 +111,22 @@ class Leases:
                 f"host {host} writes to it, and it allows one writer. Stop that VM (`vm-disks stop` there); if it is "
                 "gone for good, --force takes the claim over."
             )
-        lease.spec.holder_identity = str(self.holder)
-        lease.metadata.owner_references = self._owners or None
         # With the resourceVersion that was read, so that of two that take over one loses.
-        return bool(self._call("take over", claim, self._api.replace_namespaced_lease, name, self.namespace, lease))
+        taken = {
+            **lease,
+            "metadata": {**lease["metadata"], "ownerReferences": self._owners},
+            "spec": {**lease["spec"], "holderIdentity": str(self.holder)},
+        }
+        return self._call("take over", claim, lambda: self._kube.replace(path, taken)) is not None
 
     def release(self, claim: str) -> None:
         """Only if it is ours. Nothing to do where there is none. Raises ClusterError."""
-        from kubernetes.client import V1DeleteOptions, V1Preconditions
-
-        name = lease_name(claim)
-        lease = self._call("read", claim, self._api.read_namespaced_lease, name, self.namespace)
-        if lease is None or lease.spec.holder_identity != str(self.holder):
+        path = object_path(self.namespace, "leases", lease_name(claim), LEASE_GROUP)
+        lease = self._call("read", claim, lambda: self._kube.get(path))
+        if lease is None or lease["spec"].get("holderIdentity") != str(self.holder):
             return
-        exactly = V1DeleteOptions(preconditions=V1Preconditions(resource_version=lease.metadata.resource_version))
-        self._call("delete", claim, self._api.delete_namespaced_lease, name, self.namespace, body=exactly)
+        version = lease["metadata"]["resourceVersion"]
+        self._call("delete", claim, lambda: self._kube.delete(path, resource_version=version))
 
     def _lease(self, name: str, claim: str) -> dict[str, Any]:
         metadata: dict[str, Any] = {"name": name, "namespace": self.namespace}
@@ -123,29 +134,26 @@ class Leases:
             metadata["labels"] = {CLAIM_LABEL: claim}
         metadata["ownerReferences"] = self._owners
         return {
-            "apiVersion": "coordination.k8s.io/v1",
+            "apiVersion": LEASE_GROUP,
             "kind": "Lease",
             "metadata": metadata,
             "spec": {"holderIdentity": str(self.holder)},
         }
 
-    def _call(self, verb: str, claim: str, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any | None:
-        """None for "there is none" (404) and "not as it was" (409)."""
-        from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
-
+    def _call(self, verb: str, claim: str, call: Callable[[], Json | None]) -> Json | None:
+        """What `call` gives; None for "there is none" (404) and "not as it was" (409)."""
         what = (
             f"Could not {verb} the Lease {lease_name(claim)} in namespace {self.namespace}, which guards claim {claim}"
         )
         try:
-            return function(*arguments, **options, _request_timeout=TIMEOUT_S)
-        except ApiException as error:
-            if error.status in (404, 409):
-                return None
+            return call()
+        except (NotFound, AlreadyExists, Conflict):
+            return None
+        except Refused as error:
             advice = "A Role must allow get, create, update and delete of leases in the group coordination.k8s.io"
             raise ClusterError(f"{what}: {error.status} {error.reason}. {advice}.") from error
-        except HTTPError as error:
-            raise ClusterError(f"{what}: no answer ({error}). Check that the API server is up.") from error
+        except KubernetesError as error:
+            raise ClusterError(f"{what}: {error}. Check that the API server is up.") from error
 
 
 def owners(environment: Mapping[str, str]) -> list[dict[str, str]]:

@@ -1,14 +1,14 @@
-"""The only caller of subprocess: qemu-img and xorriso."""
+"""The programs that a runtime needs: qemu-img and xorriso."""
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from lundock_common import process
 from vm_disks.errors import ToolError
 from vm_disks.resolution.address import LunAddress
 from vm_disks.resolution.chap import Credentials
@@ -18,17 +18,26 @@ PACKAGES = {"qemu-img": "qemu-utils", "xorriso": "xorriso"}
 
 
 def run(argv: Sequence[str], *, attempt: str, timeout_s: float = TIMEOUT_S) -> str:
-    """Its standard output. Raises ToolError saying what was attempted."""
+    """Run a program to its end.
+
+    Args:
+        argv: the program and its arguments.
+        attempt: what it is for, as in "Could not ATTEMPT".
+        timeout_s: after so many seconds it is killed.
+
+    Returns:
+        Its standard output.
+
+    Raises:
+        ToolError: it is missing, ended badly or took too long.
+    """
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=timeout_s, check=False)
-    except FileNotFoundError as error:
+        return process.run(argv, timeout_s=timeout_s)
+    except process.ProgramMissing as error:
         package = PACKAGES.get(argv[0], argv[0])
         raise ToolError(f"Could not {attempt}: {argv[0]} is not installed (Debian package {package}).") from error
-    except subprocess.TimeoutExpired as error:
-        raise ToolError(f"Could not {attempt}: {argv[0]} did not end within {timeout_s:g} s.") from error
-    if done.returncode:
-        raise ToolError(f"Could not {attempt}: {done.stderr.strip()} (exit code {done.returncode}).")
-    return done.stdout
+    except process.ProgramFailed as error:
+        raise ToolError(f"Could not {attempt}: {error}.") from error
 
 
 def reads_iscsi() -> bool:

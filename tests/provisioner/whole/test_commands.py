@@ -162,9 +162,13 @@ def test_plan_takes_the_default_class_where_a_claim_names_none(stage: Stage, tmp
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("kind: PersistentVolumeClaim\nmetadata: {name: a}\n", "has no spec"),
-        ("kind: PersistentVolumeClaim\nmetadata: {namespace: a}\nspec: {x: 1}\n", "has no metadata.name"),
-        ("kind: Pod\n", "holds no PersistentVolumeClaim"),
+        ("apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: a}\n", "has no spec"),
+        (
+            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {namespace: a}\nspec: {x: 1}\n",
+            "has no metadata.name",
+        ),
+        ("apiVersion: v1\nkind: Pod\n", "holds no PersistentVolumeClaim"),
+        ("kind: PersistentVolumeClaim\n", "no apiVersion and kind"),
     ],
 )
 def test_plan_of_a_file_that_holds_no_whole_claim(stage: Stage, tmp_path: Path, text: str, says: str) -> None:

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from lundock_common import kubeconfig
+from lundock_common.kubernetes_api import Kube
+from lundock_common.limits import Pace
 from tests.vm_disks.resolution.test_claims import CLAIM, VOLUME, changed
 from vm_disks.errors import ClaimMissing, ClusterError
 from vm_disks.model import ClaimSource
@@ -93,20 +96,19 @@ def test_what_is_not_there_is_none(cluster_lookup: FromCluster, namespace: str) 
 @pytest.mark.cluster
 def test_what_is_forbidden_is_an_error_that_says_so(control_plane: Any, namespace: str, bound: str) -> None:
     token = control_plane.kubectl("-n", namespace, "create", "token", "default").strip()
-    lawful = lookup.connect(str(control_plane.kubeconfig))
-    settings = lawful.api.configuration
+    settings = kubeconfig.find(str(control_plane.kubeconfig)).configuration
     settings.api_key = {"authorization": f"Bearer {token}"}
     settings.cert_file = settings.key_file = None
     with pytest.raises(ClusterError, match=r"persistentvolumeclaims/disk: 403 Forbidden\. Ask for a Role"):
-        FromCluster(type(lawful.api)(settings)).claim(namespace, bound)
+        FromCluster(Kube(settings, Pace())).claim(namespace, bound)
 
 
 def at(host: str) -> FromCluster:
-    from kubernetes.client import ApiClient, Configuration
+    from kubernetes.client import Configuration
 
     settings = Configuration()
     settings.host = host
-    return FromCluster(ApiClient(settings))
+    return FromCluster(Kube(settings, Pace()))
 
 
 def test_a_server_that_is_gone_is_an_error_that_says_so() -> None:
