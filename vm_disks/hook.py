@@ -15,12 +15,13 @@ from typing import Any
 
 import click
 
-from vm_disks import resolve, specs
+from vm_disks import specs
 from vm_disks.errors import SpecError, VmDisksError
 from vm_disks.model import Disk
 from vm_disks.objects import mappings, part
 from vm_disks.resolution.address import ChapReference
 from vm_disks.resolution.lookup import FromManifests
+from vm_disks.resolution.vm import resolve
 from vm_disks.xml import domain_xml
 
 ANNOTATION = "lundock.io/disks"

@@ -28,14 +28,14 @@ kernel_meta=${2:-linux-image-cloud-$arch}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# -- The kernel: unpacked, not installed, so that no boot loader or initramfs tool of this machine runs ----------------
+# The kernel: unpacked, not installed, so that no boot loader or initramfs tool of this machine runs
 kernel_package=$(apt-cache depends "$kernel_meta" | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
 [ -n "$kernel_package" ] || { echo "build.sh: apt knows no $kernel_meta; run apt-get update first" >&2; exit 1; }
 (cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$kernel_package")
 dpkg-deb -x "$work/$kernel_package"_*.deb "$work/kernel"
 release=$(ls "$work/kernel/lib/modules")
 
-# -- The initramfs: busybox, the files of root/, and the modules that find a disk, a network card and the power button --
+# The initramfs: busybox, the files of root/, and the modules that find a disk, a network card and the power button
 root=$work/root
 cp -R "$here/root" "$root"
 mkdir -p "$root/bin" "$root/dev" "$root/proc" "$root/sys" "$root/run" "$root/root"
@@ -63,7 +63,7 @@ chmod -R u=rwX,go=rX "$root"
 find "$root" -depth -exec touch -h -d "@${SOURCE_DATE_EPOCH:-$(date +%s)}" {} +
 (cd "$root" && find . | LC_ALL=C sort | cpio --quiet --reproducible -o -H newc -R 0:0) | gzip -9n > "$work/initrd.gz"
 
-# -- What the disk is made of --------------------------------------------------------------------------------------------
+# What the disk is made of
 kernel_version=$(dpkg-deb -f "$work/$kernel_package"_*.deb Version)
 {
     echo "$kernel_package $kernel_version linux"
@@ -72,7 +72,7 @@ kernel_version=$(dpkg-deb -f "$work/$kernel_package"_*.deb Version)
     done
 } > "$work/manifest"
 
-# -- The disk --------------------------------------------------------------------------------------------------------------
+# The disk
 options="console=tty1 console=$serial quiet loglevel=4 panic=30"
 cp "$work/kernel/boot/vmlinuz-$release" "$work/linux"
 cp "/usr/lib/systemd/boot/efi/systemd-boot$efi_suffix.efi" "$work/$efi_name"

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from vm_disks import hook, resolve
+from vm_disks import hook
 from vm_disks.commands.options import read, showable, vm_options
 from vm_disks.resolution.lookup import FromCluster
+from vm_disks.resolution.vm import resolve
 
 
 @click.command("annotation")

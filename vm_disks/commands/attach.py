@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
-from vm_disks import resolve
 from vm_disks.commands.options import connect_option, force_option, read, say, vm_options
 from vm_disks.errors import AlreadyRunning, Faults, VmDisksError
 from vm_disks.model import Bus, ClaimSource, Disk, DiskSpec, VmSpec
 from vm_disks.resolution import slots
+from vm_disks.resolution.vm import resolve
 from vm_disks.runtime import launch as launching
 from vm_disks.runtime import state
 from vm_disks.specs.disks import SERIAL, SERIAL_RULE

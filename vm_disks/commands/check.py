@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from vm_disks import resolve
 from vm_disks.commands.options import Inputs, connect_option, read, vm_options
 from vm_disks.errors import ToolError, VmDisksError
 from vm_disks.model import Disk
+from vm_disks.resolution.vm import resolve
 from vm_disks.runtime import launch as launching
 from vm_disks.runtime import portals, tools
 

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import click
 
-from vm_disks import resolve
 from vm_disks.commands.options import network_option, read, showable, vm_options
 from vm_disks.errors import DocumentError
+from vm_disks.resolution.vm import resolve
 from vm_disks.xml import domain_xml
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from vm_disks import resolve
 from vm_disks.commands.options import connect_option, read, say, vm_options
+from vm_disks.resolution.vm import resolve
 from vm_disks.runtime import launch as launching
 from vm_disks.runtime import tools
 from vm_disks.runtime.attached import with_attached

@@ -10,11 +10,11 @@ import click
 
 from lundock_common.command_line import output_option
 from lundock_common.tables import Form, render_rows
-from vm_disks import all_of, resolve_each
 from vm_disks.commands.options import Inputs, connect_option, read, vm_options
 from vm_disks.errors import HypervisorError, VmDisksError
 from vm_disks.model import ClaimSource, Disk, DiskSpec
 from vm_disks.objects import part
+from vm_disks.resolution.vm import all_of, resolve_each
 from vm_disks.xml import domain_xml
 
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
-from vm_disks import resolve
 from vm_disks.commands.options import Inputs, connect_option, read, say, vm_options
 from vm_disks.errors import Faults, SpecError
 from vm_disks.model import Disk, VmSpec
+from vm_disks.resolution.vm import resolve
 from vm_disks.runtime import launch as launching
 from vm_disks.runtime.attached import with_attached
 from vm_disks.runtime.leases import access_modes

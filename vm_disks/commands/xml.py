@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from vm_disks import resolve
 from vm_disks.commands.options import read, showable, vm_options
+from vm_disks.resolution.vm import resolve
 from vm_disks.xml import disk_xml
 
 

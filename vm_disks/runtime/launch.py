@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from vm_disks import resolve
 from vm_disks.errors import (
     AlreadyRunning,
     CredentialsError,
@@ -22,6 +21,7 @@ from vm_disks.model import ClaimSource, Disk, VmSpec
 from vm_disks.resolution import chap
 from vm_disks.resolution.chap import Credentials
 from vm_disks.resolution.lookup import FromCluster, Lookup
+from vm_disks.resolution.vm import resolve
 from vm_disks.runtime import media, portals, state
 from vm_disks.runtime.leases import Holder, Leases, exclusive_claims
 from vm_disks.xml import domain_xml

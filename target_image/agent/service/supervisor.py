@@ -77,8 +77,6 @@ class Supervisor:
         if self._thread.is_alive():
             self._thread.join()
 
-    # -- the thread ------------------------------------------------------------------------------------
-
     def _run(self) -> None:
         try:
             self._start_engine()

@@ -202,9 +202,6 @@ def test_no_password_in_what_is_printed() -> None:
     assert "a-long-password" not in repr(TARGET)
 
 
-# -- the plan: pure ------------------------------------------------------------------------------------
-
-
 def words(target: TargetState, observed: plan.Observed | None = None) -> list[str]:
     requests = plan.create(target) if observed is None else plan.change(observed, target)
     return [
