@@ -14,12 +14,13 @@ TARGET = [
     "urllib3>=2.2",
 ]
 LIO = ["rtslib-fb>=2.2.4"]
-PROVISIONER = ["kubernetes>=31", "pydantic>=2.8", "pydantic-settings[yaml]>=2.4", "pyyaml>=6", "urllib3>=2.2"]
+PROVISIONER = ["kubernetes>=31", "pydantic>=2.8", "pyyaml>=6", "urllib3>=2.2"]
 LIBVIRT = ["kubernetes>=31", "libvirt-python>=9", "urllib3>=2.2"]
 TRACING = ["opentelemetry-sdk>=1.27", "opentelemetry-exporter-otlp-proto-http>=1.27"]
 CLUSTER = [
     "cryptography>=43",
     "psutil>=6",
+    "requests>=2.32",
     "tenacity>=9",
 ]  # the embedded Kubernetes of ./demo and the tests (cluster/ itself is not shipped)
 DEV = [
@@ -60,7 +61,6 @@ setup(
         "click>=8.1",
         "prometheus-client>=0.20",
         "pyyaml>=6",
-        "requests>=2.32",
         "rich>=13",
         "structlog>=24",
     ],

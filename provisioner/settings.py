@@ -1,7 +1,8 @@
 """The provisioner's configuration: one YAML file, checked when it is read.
 
 `example.yaml` beside this module shows every field. Keys are camelCase, as in Kubernetes' own
-configuration files; an unknown key is an error. Secrets are never in this file, only the paths of theirs.
+configuration files; an unknown key is an error. Secrets are never in this file, only the paths of theirs. Why not
+pydantic-settings, as in the agent: docs/decisions/0404.
 """
 
 from __future__ import annotations
@@ -259,16 +260,28 @@ class Settings(Section):
 
 
 def parse(document: Any, origin: str) -> Settings:
-    """Settings from the parsed YAML. Raises SettingsError that lists every wrong field with its path."""
+    """Settings from the parsed YAML.
+
+    Args:
+        document: what the file holds; None for an empty one.
+        origin: the file's name, for messages.
+
+    Raises:
+        SettingsError: lists every wrong field with its path.
+    """
     try:
-        return Settings.model_validate(document if document is not None else {})
+        return Settings.model_validate({} if document is None else document)
     except ValidationError as error:
         wrong = [f"  {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()]
         raise SettingsError("\n".join([f"{origin} is not a usable configuration:", *wrong])) from error
 
 
 def load(path: Path) -> Settings:
-    """Settings from a file. Raises SettingsError."""
+    """Settings from a file.
+
+    Raises:
+        SettingsError: it cannot be read, or is not usable.
+    """
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -277,7 +290,11 @@ def load(path: Path) -> Settings:
 
 
 def master_key(settings: Settings) -> bytes | None:
-    """The key CHAP passwords are derived from; None where none is configured. Raises SettingsError."""
+    """The key CHAP passwords are derived from; None where none is configured.
+
+    Raises:
+        SettingsError: its file cannot be read, or holds too few bytes.
+    """
     path = settings.chap.master_key_file
     if path is None:
         return None

@@ -27,6 +27,16 @@ def _docker() -> bool:
     return answer.returncode == 0
 
 
+def compose() -> str:
+    """Compose's version 2 or, as on Debian 12, version 1."""
+    answer = subprocess.run(["docker", "compose", "version"], capture_output=True, timeout=30, check=False)
+    return "docker compose" if answer.returncode == 0 else "docker-compose"
+
+
+def _compose() -> bool:
+    return _docker() and (compose() == "docker compose" or _command("docker-compose")())
+
+
 def _qemu_iscsi() -> bool:
     return any(Path("/usr/lib").glob("*/qemu/block-iscsi.so"))
 
@@ -41,6 +51,7 @@ PROBES: dict[str, tuple[Callable[[], bool], str]] = {
     "tgtd": (_command("tgtd"), "tgtd is not installed (Debian package tgt)"),
     "tgtadm": (_command("tgtadm"), "tgtadm is not installed (Debian package tgt)"),
     "docker": (_docker, "no Docker engine answers `docker info`"),
+    "compose": (_compose, "Docker has no Compose (Debian package docker-compose)"),
     "docker-registry": (
         _command("docker-registry"),
         "docker-registry is not installed (Debian package docker-registry)",

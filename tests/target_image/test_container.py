@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from pytest_docker.plugin import Services
 
 from cluster.components import images
 from cluster.places import REPOSITORY
-from tests.capabilities import need
+from tests.capabilities import compose, need
 from tests.ports import free_ports
 from tests.target_image.console import boot_to_login
 from tests.target_image.initiator import Login, Session, discover, inquiry, size_bytes
@@ -38,22 +38,17 @@ def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[s
     return done
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def image() -> str:
     need("docker", "root")
     return images.build("lundock/target", print)
 
 
+@dataclass(frozen=True)
 class Container:
-    def __init__(
-        self, image: str, options: tuple[str, ...], command: tuple[str, ...] = (), iscsi_port: int | str = ""
-    ) -> None:
-        """Published on loopback: iSCSI on `iscsi_port`, or on any free one."""
-        self.name = f"lundock-test-{uuid.uuid4().hex[:8]}"
-        docker(
-            *("run", "-d", "--name", self.name, "-p", f"127.0.0.1:{iscsi_port}:3260", "-p", "127.0.0.1::8080"),
-            *(*options, image, *command),
-        )
+    """Published on loopback."""
+
+    name: str
 
     def port(self, port: int) -> int:
         return int(docker("port", self.name, str(port)).stdout.split()[0].rpartition(":")[2])
@@ -93,25 +88,56 @@ def run(image: str) -> Iterator[Run]:
     containers: list[Container] = []
 
     def start(*options: str, command: tuple[str, ...] = ()) -> Container:
-        containers.append(Container(image, options, command))
-        return containers[-1]
+        container = Container(f"lundock-test-{uuid.uuid4().hex[:8]}")
+        containers.append(container)
+        ports = ("-p", "127.0.0.1::3260", "-p", "127.0.0.1::8080")
+        docker("run", "-d", "--name", container.name, *ports, *options, image, *command)
+        return container
 
     yield start
     for container in containers:
         container.remove()
 
 
-@pytest.fixture(scope="module")
-def confined(image: str) -> Iterator[Container]:
-    """One container that the tests share which only look at it."""
+@pytest.fixture(scope="session")
+def docker_compose_command(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """pytest-docker's, with what the compose file asks for."""
+    need("compose")
     port = free_ports()
-    portal = ("-e", f"PORTAL=127.0.0.1:{port}")
-    options = ("--sysctl", "net.ipv6.conf.all.disable_ipv6=0", *CONFINED, *OFFLINE, *portal)
-    container = Container(image, options, iscsi_port=port)
-    try:
-        yield container.serves()
-    finally:
-        container.remove()
+    environment = {
+        "ISCSI_PORT": f"127.0.0.1:{port}",
+        "PAGE_PORT": "127.0.0.1:",
+        "PORTAL": f"127.0.0.1:{port}",
+        "IMAGES": OFFLINE[1].partition("=")[2],
+    }
+    file = tmp_path_factory.mktemp("compose") / "environment"
+    file.write_text("".join(f"{name}={value}\n" for name, value in environment.items()))
+    return f"{compose()} --env-file {file}"
+
+
+@pytest.fixture(scope="session")
+def docker_compose_file(image: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """pytest-docker's: the file that is shipped, with this checkout's image, and IPv6, which Docker switches off."""
+    changes = {"image": image, "sysctls": {"net.ipv6.conf.all.disable_ipv6": "0"}}
+    file = tmp_path_factory.mktemp("compose") / "changes.yaml"
+    file.write_text(json.dumps({"services": {"target": changes}}))
+    return [str(REPOSITORY / "target_image" / "docker-compose.yaml"), str(file)]
+
+
+@pytest.fixture(scope="session")
+def docker_setup() -> list[str]:
+    """pytest-docker's: the image is there already, made from the same files."""
+    return ["up --detach --no-build"]
+
+
+@pytest.fixture(scope="session")
+def confined(docker_services: Services, docker_compose_project_name: str) -> Container:
+    """The target of docker-compose.yaml, shared by the tests that only look at it."""
+    label = f"label=com.docker.compose.project={docker_compose_project_name}"
+    [name] = docker("ps", "--all", "--quiet", "--filter", label).stdout.split()
+    container = Container(name).serves()
+    assert docker_services.port_for("target", 3260) == container.port(3260)
+    return container
 
 
 def test_it_serves_four_luns_without_any_privilege(confined: Container) -> None:
@@ -223,23 +249,3 @@ def test_it_stays_small(image: str) -> None:
     """README.md states 121 MB on top of the base; the Perl of a whole tgt package, say, is 50 more."""
     own, base = (json.loads(docker("inspect", name).stdout)[0]["Size"] for name in (image, images.BASE))
     assert own - base < 140 * 10**6
-
-
-def test_the_compose_file_is_a_target_that_serves(run: Run) -> None:
-    """What Compose would make of it, by `docker run`: Debian's Docker comes without Compose."""
-    service = yaml.safe_load((REPOSITORY / "target_image" / "docker-compose.yaml").read_text())["services"]["target"]
-    environment = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", text) for name, text in service["environment"].items()}
-    environment["IMAGES"] = OFFLINE[1].partition("=")[2]
-    options = [word for name, text in environment.items() for word in ("-e", f"{name}={text}")]
-    options += ["--read-only"] if service["read_only"] else []
-    for flag, key in (("--tmpfs", "tmpfs"), ("--cap-drop", "cap_drop"), ("--security-opt", "security_opt")):
-        options += [word for text in service[key] for word in (flag, text)]
-    volume = f"lundock-test-{uuid.uuid4().hex[:8]}"
-    [(_, folder)] = [text.split(":") for text in service["volumes"]]
-    try:
-        container = run(*options, "-v", f"{volume}:{folder}").serves()
-        assert [text.rpartition(":")[2] for text in service["ports"]] == ["3260", "8080"]
-        assert discover(container.login.portal) == {IQN}
-        container.remove()
-    finally:
-        docker("volume", "rm", "-f", volume)
