@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import click
 
@@ -20,44 +20,57 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 """The context settings of a program's group."""
 
 
+class Subcommand(NamedTuple):
+    """A subcommand of a program, which is imported when it is asked for."""
+
+    at: str
+    """`package.module:attribute`."""
+
+    summary: str
+    """The first sentence of its own help, for the program's: `--help` imports no subcommand."""
+
+
 class Program(click.Group):
     """A program's group. A subclass names its subcommands and the errors that it expects."""
 
-    commands_at: ClassVar[Mapping[str, str]]
-    """Where each subcommand is, `package.module:attribute`, in the order of `--help`."""
-
-    summaries: ClassVar[Mapping[str, str]] = {}
-    """What `--help` says of each subcommand, for a program whose `--help` must import none of them."""
+    subcommands: ClassVar[Mapping[str, Subcommand]]
+    """By name, in the order of `--help`."""
 
     failures: ClassVar[tuple[type[Exception], ...]] = ()
     """Expected errors: exit code 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
-        return list(self.commands_at)
+        return list(self.subcommands)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 (click's)
-        if cmd_name not in self.commands_at:
+        if cmd_name not in self.subcommands:
             return None
-        module, _, attribute = self.commands_at[cmd_name].partition(":")
+        module, _, attribute = self.subcommands[cmd_name].at.partition(":")
         command: click.Command = getattr(import_module(module), attribute)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 (click's)
         """The section `Commands` of `--help`."""
-        if not self.summaries:
-            super().format_commands(ctx, formatter)
-            return
         with formatter.section("Commands"):
-            formatter.write_dl([(name, self.summaries[name]) for name in self.list_commands(ctx)])
+            formatter.write_dl([(name, subcommand.summary) for name, subcommand in self.subcommands.items()])
 
     def unusable(self) -> tuple[type[Exception], ...]:
         """Errors of the configuration or the input: exit code 2. A method, so that `--help` does not import them."""
         return ()
 
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        """Read the program's own options."""
+        try:
+            return super().make_context(*arguments, **options)
+        except click.UsageError as error:
+            raise _misuse(error) from error
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the subcommand; expected errors become a Failure."""
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            raise _misuse(error) from error
         except self.unusable() as error:
             raise Unusable(str(error)) from error
         except self.failures as error:
@@ -78,6 +91,22 @@ class Unusable(Failure):
     """The same with exit code 2: the input or the configuration is what has to change."""
 
     exit_code = 2
+
+
+class Misuse(click.UsageError):
+    """Wrong usage: click's error, with `error:` as our own have it."""
+
+    def show(self, file: Any = None) -> None:
+        """Print how the command is used, and the message."""
+        if self.ctx is not None:
+            click.echo(f"{self.ctx.get_usage()}\nTry '{self.ctx.command_path} --help' for help.\n", err=True, file=file)
+        click.echo(f"error: {self.format_message()}", err=True, file=file)
+
+
+def _misuse(error: click.UsageError) -> click.UsageError:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # it prints the help, and no error
+        return error
+    return Misuse(error.format_message(), error.ctx)
 
 
 output_option = click.option(

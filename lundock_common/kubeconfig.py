@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lundock_common.kubernetes_api import NoConfiguration
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -41,6 +39,7 @@ def find(kubeconfig: str | None = None, context: str | None = None) -> Access:
     """
     from kubernetes import config
     from kubernetes.client import Configuration
+    from yaml import YAMLError
 
     settings = Configuration()
     pod_namespace = None
@@ -55,7 +54,7 @@ def find(kubeconfig: str | None = None, context: str | None = None) -> Access:
                 kubeconfig, context, client_configuration=settings, persist_config=False
             )
             namespace = _context_namespace(kubeconfig, context)
-    except (config.ConfigException, OSError, ValueError, TypeError, yaml.YAMLError) as error:
+    except (config.ConfigException, OSError, ValueError, TypeError, YAMLError) as error:
         raise NoConfiguration(f"Reading {source}: {error}. Name a kubeconfig with --kubeconfig.") from error
     return Access(settings, namespace, pod_namespace)
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-import urllib3
-
 from lundock_common.limits import Bucket, Pace
+
+if TYPE_CHECKING:  # a quarter of what `vm-disks xml` takes, which asks no cluster where the files say it all
+    import urllib3
 
 Json = dict[str, Any]
 
@@ -139,13 +140,19 @@ class Watch:
         self._response = response
 
     def __iter__(self) -> Iterator[Json]:
-        """Raises OutcomeUnknown when the connection breaks or falls silent."""
+        """The events, until the server ends the watch.
+
+        Raises:
+            OutcomeUnknown: the connection breaks or falls silent.
+        """
+        from urllib3.exceptions import HTTPError
+
         rest = b""
         try:
             for chunk in self._response.stream(None):
                 *lines, rest = (rest + chunk).split(b"\n")
                 yield from (json.loads(line) for line in lines if line)
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        except (HTTPError, OSError, ValueError) as error:
             raise OutcomeUnknown(f"the watch broke off: {error}") from error
         finally:
             self._response.close()
@@ -168,13 +175,14 @@ class Kube:
     ) -> None:
         """`observe` is told the method and the resource of each call."""
         from kubernetes.client.rest import RESTClientObject
+        from urllib3 import Timeout
 
         configuration.connection_pool_maxsize = pool_size
         self._configuration = configuration
         self._user_agent = user_agent
         self._pool: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
         self._bucket = Bucket(pace.requests_per_second, pace.burst)
-        self._timeout = urllib3.Timeout(connect=min(CONNECT_TIMEOUT_S, pace.timeout_seconds), read=pace.timeout_seconds)
+        self._timeout = Timeout(connect=min(CONNECT_TIMEOUT_S, pace.timeout_seconds), read=pace.timeout_seconds)
         self._watch_s = pace.watch_seconds
         self._observe = observe
 
@@ -221,13 +229,16 @@ class Kube:
             query["continue"] = token
 
     def watch(self, path: str, resource_version: str) -> Watch:
+        """What happens to the objects from this version on, with bookmarks."""
+        from urllib3 import Timeout
+
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": resource_version,
             "timeoutSeconds": int(self._watch_s),
         }
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=SILENCE_S)
+        timeout = Timeout(connect=CONNECT_TIMEOUT_S, read=SILENCE_S)
         return Watch(self._send("GET", path, query, None, "", timeout, preload=False))
 
     def close(self) -> None:
@@ -263,6 +274,8 @@ class Kube:
         *,
         preload: bool,
     ) -> urllib3.BaseHTTPResponse:
+        from urllib3.exceptions import HTTPError
+
         url = f"{self.host}{path}"
         if query:
             url += "?" + urlencode(query)
@@ -278,7 +291,7 @@ class Kube:
             response = self._pool.request(
                 method, url, body=content, headers=headers, timeout=timeout, preload_content=preload, retries=False
             )
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except (HTTPError, OSError) as error:
             raise OutcomeUnknown(f"{method} {path}: the API server gave no answer: {error}") from error
         if response.status >= 400:
             raise _refusal(method, path, response)

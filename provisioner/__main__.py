@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import click
 
-from lundock_common.command_line import CONTEXT, Program
+from lundock_common.command_line import CONTEXT, Program, Subcommand
 from provisioner.errors import ProvisionerError
 
 
 class LundockProvisioner(Program):
     """Every error that a subcommand ends with is one of the configuration, the input or the cluster."""
 
-    summaries = {  # noqa: RUF012 (ClassVar of Program)
-        "run": "Watch claims and volumes, and keep the targets as they ask.",
-        "check": "Say whether the provisioner can work: API server, rights, targets, classes, versions.",
-        "plan": "Print what would be done with the claims of a file, as YAML, and touch nothing.",
-        "sweep": "List volumes of this release that no claim and no PV names any more, with reasons.",
+    subcommands = {  # noqa: RUF012 (ClassVar of Program)
+        "run": Subcommand(
+            "provisioner.commands.run:run",
+            "Watch claims and volumes, and keep the targets as they ask.",
+        ),
+        "check": Subcommand(
+            "provisioner.commands.check:check",
+            "Say whether the provisioner can work: API server, rights, targets, classes, versions.",
+        ),
+        "plan": Subcommand(
+            "provisioner.commands.plan:plan",
+            "Print what would be done with the claims of a file, as YAML, and touch nothing.",
+        ),
+        "sweep": Subcommand(
+            "provisioner.commands.sweep:sweep",
+            "List volumes of this release that no claim and no PV names any more, with reasons.",
+        ),
     }
-    commands_at = {name: f"provisioner.commands.{name}:{name}" for name in summaries}  # noqa: RUF012 (as above)
 
     def unusable(self) -> tuple[type[Exception], ...]:
         """All that a subcommand is expected to end with."""

@@ -6,21 +6,30 @@ from pathlib import Path
 
 import click
 
-from lundock_common.command_line import CONTEXT, Program
+from lundock_common.command_line import CONTEXT, Program, Subcommand
 
 
 class LundockTarget(Program):
     """Without the API's commands and their tables `serve` starts sooner."""
 
-    commands_at = {  # noqa: RUF012 (ClassVar of Program)
-        "serve": "target_image.cli.serve:serve",
-        "status": "target_image.cli.status:status",
-        "volumes": "target_image.cli.volumes:volumes",
-        "exports": "target_image.cli.exports:exports",
-        "images": "target_image.cli.images:images",
-        "sessions": "target_image.cli.sessions:sessions",
-        "backup": "target_image.cli.backups:backup",
-        "restore": "target_image.cli.backups:restore",
+    subcommands = {  # noqa: RUF012 (ClassVar of Program)
+        "serve": Subcommand(
+            "target_image.cli.serve:serve",
+            "Run the agent: the iSCSI engine, the API, the page, the metrics.",
+        ),
+        "status": Subcommand("target_image.cli.status:status", "What the target can do and how full it is."),
+        "volumes": Subcommand("target_image.cli.volumes:volumes", "Disks: make, list, grow, delete."),
+        "exports": Subcommand("target_image.cli.exports:exports", "iSCSI targets: serve volumes, see them, stop."),
+        "images": Subcommand("target_image.cli.images:images", "Images that volumes can begin as."),
+        "sessions": Subcommand("target_image.cli.sessions:sessions", "Who is logged in."),
+        "backup": Subcommand(
+            "target_image.cli.backups:backup",
+            "Copy the ledger and every volume into a new folder, while the agent is stopped.",
+        ),
+        "restore": Subcommand(
+            "target_image.cli.backups:restore",
+            "Bring a backup into an empty data folder; then start the agent on it.",
+        ),
     }
 
 

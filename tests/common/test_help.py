@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from cluster.__main__ import main as cluster
+from lundock_common.command_line import Program
 from provisioner.__main__ import main as lundock_provisioner
 from target_image.cli.main import main as lundock_target
 from vm_disks.__main__ import main as vm_disks
@@ -105,6 +110,48 @@ def test_a_command_says_in_a_sentence_what_it_does(path: CommandPath) -> None:
     summary = re.sub(r"\s+", " ", text.partition("\n\n")[0])
     assert re.match(r"^[A-Zi`].*\.$", summary), summary
     assert len(summary.split()) > 1
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS.values(), cluster], ids=[*PROGRAMS, "cluster"])
+def test_the_help_of_a_program_says_of_a_command_what_the_command_says(program: click.Command) -> None:
+    assert isinstance(program, Program)
+    context = click.Context(program)
+    for name, subcommand in program.subcommands.items():
+        command = program.get_command(context, name)
+        assert command is not None
+        assert re.sub(r"\s+", " ", str(command.help)).startswith(subcommand.summary)
+
+
+@pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+def test_help_waits_for_nothing_that_a_command_needs(program: click.Command) -> None:
+    """Each of these takes longer to import than the rest of `--help`."""
+    script = f"""
+import sys
+from {program.callback.__module__} import main
+try:
+    main(["--help"])
+except SystemExit:
+    print({{"fastapi", "kubernetes", "libvirt", "pydantic", "rich", "urllib3", "yaml"}} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--no-such"], ["nothing"], ["volumes", "create"], ["volumes", "create", "a", "--size", "?"], ["serve", "x"]],
+)
+def test_wrong_usage_is_an_error_like_the_others(arguments: list[str]) -> None:
+    done = CliRunner().invoke(lundock_target, arguments)
+    usage, hint, *_, message = done.stderr.splitlines()
+    assert (done.exit_code, usage[:7]) == (2, "Usage: ")
+    assert re.fullmatch(r"Try '.* --help' for help\.", hint)
+    assert message.startswith("error: ")
+
+
+def test_a_program_without_arguments_shows_its_help() -> None:
+    done = CliRunner().invoke(lundock_target, [])
+    assert done.output == CliRunner().invoke(lundock_target, ["--help"]).output
 
 
 @pytest.mark.parametrize("path", PARAMETERS)
