@@ -27,7 +27,12 @@ READY_TIMEOUT_S = 60
 
 
 run = partial(shell.run, timeout_s=300)
-"""Runs a command to its end and returns its stdout: some take minutes here. Raises CommandFailed, with its output."""
+"""Runs a command to its end and returns its stdout: some take minutes here.
+
+Raises:
+    CommandFailed: it ended with an error, whose output it carries, or not in its time.
+    ToolMissing: there is no such program.
+"""
 
 
 def free_ports(count: int = 1) -> int:

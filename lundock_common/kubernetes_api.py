@@ -140,10 +140,10 @@ class Watch:
         self._response = response
 
     def __iter__(self) -> Iterator[Json]:
-        """The events, until the server ends the watch.
+        """Its events, as they come.
 
         Raises:
-            OutcomeUnknown: the connection breaks or falls silent.
+            OutcomeUnknown: the connection broke or fell silent, or what came is not JSON.
         """
         from urllib3.exceptions import HTTPError
 
@@ -163,7 +163,7 @@ class Watch:
 
 
 class Kube:
-    """Calls to one API server. Thread-safe; every method raises Refused or OutcomeUnknown."""
+    """Calls to one API server. Thread-safe; every method raises Refused, OutcomeUnknown or NoApiServer."""
 
     def __init__(
         self,
@@ -205,9 +205,18 @@ class Kube:
         return self._call("PATCH", path, body=body, content_type=JSON_PATCH if isinstance(body, list) else MERGE_PATCH)
 
     def delete(self, path: str, uid: str | None = None, resource_version: str | None = None) -> Json | None:
-        """What is left of it while finalizers keep it, a Status when it went, None when it was not there.
+        """Delete an object, where it is there.
 
-        With `uid`, another object of the same name stays; with `resource_version`, one that changed (Conflict).
+        Args:
+            path: the object's.
+            uid: another object of the same name stays.
+            resource_version: an object that changed since stays.
+
+        Returns:
+            What is left of it while finalizers keep it, a Status when it went, None when it was not there.
+
+        Raises:
+            Conflict: it stays, for it is another object or has changed.
         """
         wanted = {"uid": uid, "resourceVersion": resource_version}
         exactly = {name: value for name, value in wanted.items() if value is not None}
@@ -217,7 +226,11 @@ class Kube:
             return None
 
     def list(self, path: str, **query: Any) -> tuple[list[Json], str]:
-        """Every object, consistent at one moment, and the resource version to watch from. Raises Expired too."""
+        """Every object, consistent at one moment, and the resource version to watch from.
+
+        Raises:
+            Expired: the API server does not know the next page any more; list again.
+        """
         items: list[Json] = []
         query = {"limit": LIST_PAGE, **query}
         while True:

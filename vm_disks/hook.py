@@ -49,7 +49,10 @@ def annotation(disks: list[Disk]) -> str:
 def transform(vmi: Mapping[str, Any], domain: str) -> str:
     """The domain with the disks that the VMI's annotation maps; the same as it was without one.
 
-    Raises SpecError, Faults, DomainError.
+    Raises:
+        SpecError: the annotation is not such a map, or maps a disk that the VM has not.
+        Faults: names everything that is wrong with the mapped disks.
+        DomainError: the domain can't be read, or a text of a disk has what XML can't carry.
     """
     mapped = _mapped(vmi)
     if not mapped:

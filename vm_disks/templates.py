@@ -45,10 +45,18 @@ def _objects(template: Document) -> list[Any]:
 
 
 def process(template: Document, file: str, values: Mapping[str, str]) -> list[Any]:
-    """The template's objects with parameters put in. Raises DocumentError with every parameter that has no value.
+    """The template's objects with parameters put in.
 
     A generated value (`generate: expression`) must be given: with a new one each time, `start` and `stop` would
     speak of two VMs.
+
+    Args:
+        template: the Kubernetes object.
+        file: where it stands, for the message.
+        values: of the parameters, by name; one that is not here has the template's own value.
+
+    Raises:
+        DocumentError: it has no objects, a parameter has no name, or parameters have no value (all are named).
     """
     where = f"{file}: {template['kind']} {part(template, 'metadata').get('name', '')}"
     chosen: dict[str, str] = {}

@@ -36,14 +36,22 @@ class Helm:
     namespace: str = "lundock"
 
     def run(self, *arguments: str | Path, values: Document | None = None, timeout_s: float = 120) -> str:
-        """Run a Helm command with values on its standard input. Raises cluster.errors.CommandFailed."""
+        """Run a Helm command with values on its standard input.
+
+        Raises:
+            CommandFailed: it ended with an error or not in its time.
+        """
         given = ["--values", "-"] if values is not None else []
         text = yaml.safe_dump(values) if values is not None else None
         environment = {"KUBECONFIG": str(self.kubeconfig or "/dev/null")}
         return shell.run(self.binary, *arguments, *given, stdin=text, timeout_s=timeout_s, environment=environment)
 
     def render(self, values: Document | None = None, kubernetes: str = KUBERNETES, *arguments: str) -> list[Document]:
-        """What the chart makes of these values. Raises cluster.errors.CommandFailed."""
+        """What the chart makes of these values.
+
+        Raises:
+            CommandFailed: Helm refuses them.
+        """
         output = self.run(
             "template", self.release, CHART, "--namespace", self.namespace, "--kube-version", kubernetes, *arguments,
             values=values or {},

@@ -100,9 +100,11 @@ class Machine:
 
 @contextlib.contextmanager
 def boot(folder: Path, extra: dict[str, Path] | None = None) -> Iterator[Machine]:
-    """Boot the one guest of this machine; `folder` takes its console log and its overlay.
+    """Boot the one guest of this machine.
 
-    `extra` are files beyond our source, by the path that they get under /srv/lundock in the guest.
+    Args:
+        folder: takes its console log and its overlay.
+        extra: files beyond our source, by the path that they get under /srv/lundock in the guest.
     """
     source = folder / "source.tar"
     _pack(source, extra or {})

@@ -55,7 +55,11 @@ def _connect(uri: str, daemon: subprocess.Popen[bytes]) -> libvirt.virConnect:
 
 
 def accept(connection: libvirt.virConnect, xml: str) -> str:
-    """QEMU's command line for a domain, its secrets defined. Raises libvirtError where the driver refuses."""
+    """QEMU's command line for a domain, its secrets defined.
+
+    Raises:
+        libvirtError: the driver refuses the domain.
+    """
     root = markup.parse(xml)
     secrets = []
     for usage in {secret.get("usage") for secret in root.iter("secret")}:

@@ -88,7 +88,11 @@ def command(
 
 
 def _check(vm: VmSpec, claim: str, name: str, serial: str | None) -> None:
-    """The rules of a spec, for what the command line says. Raises Faults."""
+    """The rules of a spec, for what the command line says.
+
+    Raises:
+        Faults: the claim, the disk's name or its serial breaks one.
+    """
     faults: list[VmDisksError] = []
     Node(claim, "--claim", faults).required(NAME, NAME_RULE)
     Node(name, "--disk", faults).required(LABEL, LABEL_RULE)
@@ -98,7 +102,11 @@ def _check(vm: VmSpec, claim: str, name: str, serial: str | None) -> None:
 
 
 def _refuse_second(domain: markup.Element, disk: Disk, name: str) -> None:
-    """A LUN that the VM has already, and that one of the two would write to. Raises AlreadyRunning."""
+    """Refuse a LUN that the VM has already, where one of the two would write to it.
+
+    Raises:
+        AlreadyRunning: it is such a LUN.
+    """
     assert disk.address is not None  # noqa: S101
     lun = f"{disk.address.iqn}/{disk.address.lun}"
     for other in domain.iterfind("./devices/disk"):

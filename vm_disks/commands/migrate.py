@@ -52,7 +52,12 @@ def command(uri: str | None, destination_uri: str, migration_uri: str | None, **
 
 
 def _movable(vm: VmSpec, inputs: Inputs) -> list[Disk]:
-    """The VM's disks. Raises Faults with each that can't be on two hosts at once."""
+    """The VM's disks.
+
+    Raises:
+        Faults: names each that can't be on two hosts at once, or each claim that gives no LUN.
+        ClusterError: a claim can't be looked up.
+    """
     disks, faults = resolve(vm, inputs.lookup), []
     for disk in disks:
         allowed = {"ReadWriteMany", "ReadOnlyMany"} if disk.read_only else {"ReadWriteMany"}

@@ -126,7 +126,10 @@ def read(
 ) -> Inputs:
     """The one VM that is meant. Claims come from the files if there is a PersistentVolume in them, else from a cluster.
 
-    Raises DocumentError, SpecError or Faults, ClusterError.
+    Raises:
+        DocumentError: a file can't be read, or the files have not the one VM that is meant.
+        Faults: names everything that is wrong with the VM's spec.
+        ClusterError: there is no way to a cluster; says what is wrong with the kubeconfig.
     """
     loaded = documents.load(filenames, dict(_pair(parameter) for parameter in parameters))
     if any(document.get("kind") == "PersistentVolume" for document in loaded):

@@ -55,9 +55,12 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_-]{1,63})*\.?
 
 
 def parse_portal(text: str) -> Portal:
-    """A PV's targetPortal: host, host:port, IPv4[:port], IPv6 bare, [IPv6] or [IPv6]:port. Raises BadPortal.
+    """A PV's targetPortal: host, host:port, IPv4[:port], IPv6 bare, [IPv6] or [IPv6]:port.
 
     A bare IPv6 address has no port: "fe80::1:3260" is all address (RFC 3986 section 3.2.2 asks for brackets).
+
+    Raises:
+        BadPortal: it is none of these.
     """
     text = text.strip()
     if text.startswith("["):

@@ -25,9 +25,15 @@ class Credentials:
 
 
 def read(secret: Mapping[str, Any] | None, name: str) -> Credentials:
-    """The credentials in a Secret's data or stringData; `name` is namespace/name, for the message.
+    """The credentials in a Secret's data or stringData.
 
-    Raises CredentialsError: no such Secret, a key missing or empty, or mutual CHAP, which QEMU can't do.
+    Args:
+        secret: None where there is none.
+        name: namespace/name, for the message.
+
+    Raises:
+        CredentialsError: there is no such Secret, a key is missing, empty or unreadable, or it asks for mutual CHAP,
+            which QEMU can't do.
     """
     if secret is None:
         raise CredentialsError(

@@ -62,7 +62,19 @@ class _Bound:
 
 
 def resolve(source: ClaimSource, namespace: str, path: str, lookup: Lookup) -> BoundLun:
-    """The LUN behind a claim. Raises ClaimError, CredentialsError and ClusterError."""
+    """The LUN behind a claim.
+
+    Args:
+        source: the claim, as a disk names it.
+        namespace: the VM's, which is the claim's too.
+        path: the disk's in the spec, for the message.
+        lookup: where the claim and its PV are.
+
+    Raises:
+        ClaimError: the claim gives no LUN.
+        CredentialsError: the Secret that the PV names for CHAP won't do.
+        ClusterError: an object can't be looked up.
+    """
     claim = _claim(source, namespace, path, lookup)
     bound = _volume(f"{namespace}/{source.claim}", claim, path, lookup)
     iscsi = part(bound.volume, "spec").get("iscsi")

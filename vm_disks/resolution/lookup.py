@@ -98,7 +98,14 @@ class FromCluster:
         namespace: str = "default",
         pod_namespace: str | None = None,
     ) -> None:
-        """`namespace` is the context's, or the pod's: where a VM is that names none. `pod_namespace`: of this pod."""
+        """A lookup through an API server.
+
+        Args:
+            kube: the way to it.
+            inside_cluster: whether the cluster's Service names resolve where the VM runs.
+            namespace: the context's, or the pod's: where a VM is that names none.
+            pod_namespace: of the pod whose service account this is; None for a kubeconfig.
+        """
         self.kube = kube
         self.pod_namespace = pod_namespace
         self.namespace = namespace

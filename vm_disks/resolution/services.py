@@ -17,7 +17,11 @@ Pods may say NAME.NAMESPACE too; here that could be any host of the world.
 
 
 def from_outside(portal: Portal, namespace: str, lookup: Lookup) -> Portal:
-    """The portal at the Service's address, if its host is the name of one; else as it is. Raises ClusterError."""
+    """The portal at the Service's address, if its host is the name of one; else as it is.
+
+    Raises:
+        ClusterError: the Service can't be looked up.
+    """
     match = _SERVICE.fullmatch(portal.host.removesuffix("."))
     service = match and lookup.service(match["namespace"] or namespace, match["name"])
     if not service:

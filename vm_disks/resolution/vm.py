@@ -16,13 +16,21 @@ from vm_disks.specs.rules import violations
 def resolve(vm: VmSpec, lookup: Lookup) -> list[Disk]:
     """The VM's disks, each with the LUN that its claim is bound to, in the order of the spec.
 
-    Reads through `lookup` and nothing else. Raises Faults with every claim that gives no LUN, and ClusterError.
+    Reads through `lookup` and nothing else.
+
+    Raises:
+        Faults: names every claim that gives no LUN, and every disk that can't be as the spec has it.
+        ClusterError: an object can't be looked up.
     """
     return all_of(vm, resolve_each(vm, lookup))
 
 
 def resolve_each(vm: VmSpec, lookup: Lookup) -> list[Disk | VmDisksError]:
-    """Each disk of the VM as `resolve` gives it, or what is wrong with it. Raises ClusterError."""
+    """Each disk of the VM as `resolve` gives it, or what is wrong with it.
+
+    Raises:
+        ClusterError: an object can't be looked up.
+    """
     found: list[Disk | VmDisksError] = []
     for spec in vm.disks:
         try:
@@ -35,7 +43,11 @@ def resolve_each(vm: VmSpec, lookup: Lookup) -> list[Disk | VmDisksError]:
 
 
 def all_of(vm: VmSpec, found: Sequence[Disk | VmDisksError]) -> list[Disk]:
-    """The disks that `resolve_each` found. Raises Faults if it did not find all."""
+    """The disks that `resolve_each` found.
+
+    Raises:
+        Faults: it did not find all; says what is wrong with each of the others.
+    """
     if faults := [error for error in found if isinstance(error, VmDisksError)]:
         raise Faults(f"VM {vm.namespace}/{vm.name}", faults)
     return [disk for disk in found if isinstance(disk, Disk)]

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def with_attached(vm: VmSpec, machine: Machine) -> VmSpec:
-    """The VM with what was plugged into it since its start, so that all of its disks grow and move. HypervisorError."""
+    """The VM with what was plugged into it since its start, so that all of its disks grow and move.
+
+    Raises:
+        HypervisorError: libvirt can't be asked about the VM.
+    """
     plugged = []
     for name, claim in machine.attached.items():
         live = machine.live(alias(name))

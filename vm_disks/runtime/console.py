@@ -30,7 +30,15 @@ class Console:
     """The console of one machine. libvirt's event loop reads it, as in virsh: blocking streams can hang other calls."""
 
     def __init__(self, machine: Machine, *, force: bool = False) -> None:
-        """`force` takes it from whoever has it. Raises HypervisorError."""
+        """Open the console.
+
+        Args:
+            machine: whose console it is.
+            force: take it from whoever has it.
+
+        Raises:
+            HypervisorError: libvirt does not give it, such as when somebody else has it.
+        """
         self.machine = machine
         self._output: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         flags = libvirt.VIR_DOMAIN_CONSOLE_FORCE if force else libvirt.VIR_DOMAIN_CONSOLE_SAFE
@@ -75,7 +83,9 @@ class Console:
     def chunks(self, timeout_s: float | None = None) -> Iterator[bytes]:
         """Output as it comes, and b"" after each silence of CHECK_S, until the console closes.
 
-        Raises ConsoleTimeout, MachineStuck.
+        Raises:
+            ConsoleTimeout: it did not close within `timeout_s`.
+            MachineStuck: the virtual CPU gave up.
         """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
@@ -99,9 +109,17 @@ class Console:
             yield data
 
     def follow(self, write: Callable[[bytes], object], *, until: str | None, timeout_s: float | None) -> None:
-        """Copy the output to `write` until it has the text `until`, or without one until the machine ends.
+        """Copy the output until a text comes, or without one until the machine ends.
 
-        Raises ConsoleTimeout, MachineStuck; MachineEnded when the text never came.
+        Args:
+            write: takes the output.
+            until: the text.
+            timeout_s: after so many seconds it is given up; None waits for ever.
+
+        Raises:
+            ConsoleTimeout: neither came in this time.
+            MachineStuck: the virtual CPU gave up.
+            MachineEnded: the console closed before the text came.
         """
         wanted = until.encode() if until else None
         seen = b""
@@ -117,7 +135,10 @@ class Console:
     def log(self, write: Callable[[bytes], object]) -> None:
         """Copy the output for a log, until the console closes: a container's log shows no line before its end.
 
-        So a line that does not go on, such as a prompt, is ended. Raises MachineStuck.
+        So a line that does not go on, such as a prompt, is ended.
+
+        Raises:
+            MachineStuck: the virtual CPU gave up.
         """
         within_line = False
         for data in self.chunks():
@@ -129,7 +150,11 @@ class Console:
                 within_line = False
 
     def settle(self, duration_s: float) -> None:
-        """Watch for a while that the guest runs, whatever it says. Raises MachineStuck."""
+        """Watch for a while that the guest runs, whatever it says.
+
+        Raises:
+            MachineStuck: the virtual CPU gave up.
+        """
         with contextlib.suppress(ConsoleTimeout):
             self.follow(lambda _: None, until=None, timeout_s=duration_s)
 

@@ -41,7 +41,15 @@ def default_uri() -> str:
 
 @contextmanager
 def attempting(what: str, fix: str | None = None) -> Iterator[None]:
-    """Raises HypervisorError for libvirt's own errors, which come as sentences."""
+    """Turn libvirt's own errors into ours.
+
+    Args:
+        what: what is attempted, as in "Could not WHAT".
+        fix: what to do, without a full stop.
+
+    Raises:
+        HypervisorError: libvirt raised an error, which comes as a sentence.
+    """
     try:
         yield
     except libvirt.libvirtError as error:

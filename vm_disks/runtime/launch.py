@@ -55,14 +55,24 @@ class Launch:
 
 
 def prepare(vm: VmSpec, lookup: Lookup, *, network: str = "user", say: Say) -> Launch:
-    """Raises Faults with every claim, Secret and portal that won't do, and ClusterError."""
+    """What a start of the VM needs: its claims resolved, their portals reached, the credentials read.
+
+    Raises:
+        Faults: names every claim that gives no LUN, or else every portal and Secret that won't do.
+        ClusterError: an object can't be looked up.
+    """
     return Launch(vm, *reach(vm, resolve(vm, lookup), lookup, say), network)
 
 
 def reach(
     vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, say: Say
 ) -> tuple[tuple[Disk, ...], dict[str, Credentials]]:
-    """The disks, each with the portal that answers, and the CHAP credentials by libvirt secret. Raises as `prepare`."""
+    """The disks, each with the portal that answers, and the CHAP credentials by libvirt secret.
+
+    Raises:
+        Faults: names every portal and Secret that won't do.
+        ClusterError: a Secret can't be looked up.
+    """
     credentials: dict[str, Credentials] = {}
     reached: list[Disk] = []
     errors: list[VmDisksError] = []
@@ -79,7 +89,12 @@ def reach(
 
 
 def credentials_of(disk: Disk, lookup: Lookup) -> Credentials:
-    """Raises CredentialsError, ClusterError."""
+    """The CHAP credentials for a disk's LUN.
+
+    Raises:
+        CredentialsError: the Secret won't do.
+        ClusterError: the Secret can't be looked up.
+    """
     assert disk.address is not None  # noqa: S101 (only a LUN has a secret)
     assert disk.address.chap is not None  # noqa: S101
     reference = disk.address.chap
@@ -111,8 +126,16 @@ def domain_types(acceleration: Acceleration, offers_kvm: bool) -> Sequence[Liter
 def reserved(launch: Launch, lookup: Lookup, hypervisor: Hypervisor, *, force: bool = False) -> Iterator[Launch]:
     """The same launch with its Leases taken and its files made; both are undone unless the domain runs afterwards.
 
-    Until then no other vm-disks of this host starts it. Raises AlreadyRunning, LeaseHeld, SpecError, ToolError,
-    ClusterError, LocalFileError, HypervisorError.
+    Until then no other vm-disks of this host starts it.
+
+    Raises:
+        AlreadyRunning: the domain runs, or another vm-disks of this host is at it.
+        LeaseHeld: another VM uses a claim that allows one writer.
+        SpecError: a seed's Secret won't do.
+        ToolError: a program that makes the files is missing or failed.
+        ClusterError: a claim, a Lease or a Secret can't be read or written.
+        LocalFileError: this host has no room, or no right, for the files or the lock.
+        HypervisorError: libvirt does not answer, or the daemon of another host would need files of this one.
     """
     if not hypervisor.is_local and any(needs_file(disk) for disk in launch.disks):
         raise HypervisorError(
@@ -141,7 +164,10 @@ def _refuse_running(name: str, hypervisor: Hypervisor) -> None:
 def reserve(vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, hypervisor: Hypervisor, *, force: bool = False) -> None:
     """Take the Leases of the claims that allow one writer. Without a cluster there is nobody to ask.
 
-    Raises LeaseHeld, ClusterError.
+    Raises:
+        LeaseHeld: another VM uses one of the claims, and `force` is off.
+        ClusterError: a claim can't be looked up, or a Lease can't be taken.
+        HypervisorError: libvirt can't be asked for its host's name, or whether the holder of a Lease runs.
     """
     if isinstance(lookup, FromCluster) and (names := exclusive_claims(vm, disks, lookup)):
         leases = _leases(vm, lookup, hypervisor)
@@ -156,13 +182,23 @@ def reserve(vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, hypervisor: Hyper
 
 
 def release(vm: VmSpec, claims: Iterable[str], lookup: Lookup, hypervisor: Hypervisor) -> None:
-    """What the VM had: its local files and, if they are its own, the Leases. Raises ClusterError."""
+    """Give back what the VM had: its local files and, if they are its own, the Leases.
+
+    Raises:
+        ClusterError: a Lease can't be read or deleted.
+        HypervisorError: libvirt can't be asked for its host's name.
+    """
     media.remove(domain_xml.name(vm))
     release_claims(vm, claims, lookup, hypervisor)
 
 
 def release_claims(vm: VmSpec, claims: Iterable[str], lookup: Lookup, hypervisor: Hypervisor) -> None:
-    """Raises ClusterError."""
+    """Give back the Leases of these claims, if they are the VM's own.
+
+    Raises:
+        ClusterError: a Lease can't be read or deleted.
+        HypervisorError: libvirt can't be asked for its host's name.
+    """
     if isinstance(lookup, FromCluster) and (names := list(claims)):
         leases = _leases(vm, lookup, hypervisor)
         for name in names:
@@ -185,10 +221,21 @@ def boot(
     watch: Callable[[Machine, Console], object],
     say: Say,
 ) -> Machine:
-    """Create the machine, let it run, and `watch` its console from the first byte on.
+    """Create the machine, let it run, and watch its console from the first byte on.
 
-    Raises AlreadyRunning and HypervisorError, and the machine is gone, or what `watch` raises, and it still runs;
-    but MachineStuck only when there is no other way left to run the guest, and then it is gone too.
+    Args:
+        launch: the VM.
+        hypervisor: where it runs.
+        acceleration: with "auto", a guest that gets stuck under KVM is started again without.
+        watch: called with the machine and its console. Any error of it but MachineStuck is passed on, and the
+            machine still runs.
+        say: told how it goes on.
+
+    Raises:
+        AlreadyRunning: there is a domain of this name already.
+        DomainError: the VM can't be written as a domain.
+        HypervisorError: libvirt can't start it; the machine is gone.
+        MachineStuck: there is no other way left to run the guest; the machine is gone.
     """
     from vm_disks.runtime import console as consoles
     from vm_disks.runtime import machine as machines

@@ -45,7 +45,11 @@ class Holder:
 
 
 def exclusive_claims(vm: VmSpec, disks: Iterable[Disk], lookup: Lookup) -> list[str]:
-    """The claims that this VM writes to and that allow one writer only, in spec order. Raises ClusterError."""
+    """The claims that this VM writes to and that allow one writer only, in spec order.
+
+    Raises:
+        ClusterError: a claim can't be looked up.
+    """
     names: list[str] = []
     for disk in disks:
         source = disk.spec.source
@@ -58,7 +62,11 @@ def exclusive_claims(vm: VmSpec, disks: Iterable[Disk], lookup: Lookup) -> list[
 
 
 def access_modes(vm: VmSpec, claim: str, lookup: Lookup) -> frozenset[str]:
-    """What the claim asks for, which is what it may be used as. Raises ClusterError."""
+    """What the claim asks for, which is what it may be used as.
+
+    Raises:
+        ClusterError: the claim can't be looked up.
+    """
     document = lookup.claim(vm.namespace, claim) or {}
     return frozenset((document.get("spec") or {}).get("accessModes") or ())
 
@@ -81,11 +89,19 @@ class Leases:
     def acquire(
         self, claim: str, *, runs: Callable[[str], bool], volume: str | None = None, force: bool = False
     ) -> None:
-        """`runs` says whether a domain runs or starts on this host, `volume` is the PV's name for the message.
-
-        Raises LeaseHeld, ClusterError.
+        """Take the claim's Lease, or keep the one that is ours.
 
         A Lease of this host whose domain is gone is taken over, for the guest may have powered itself off.
+
+        Args:
+            claim: its name.
+            runs: whether a domain runs or starts on this host.
+            volume: the PV's name, for the message.
+            force: take it over from whoever has it.
+
+        Raises:
+            LeaseHeld: another VM has it, and `force` is off.
+            ClusterError: the Lease can't be read or written, or others keep changing it.
         """
         for _ in range(ATTEMPTS):
             if self._create(claim) or self._take_over(claim, volume, runs, force=force):
@@ -120,7 +136,11 @@ class Leases:
         return self._call("take over", claim, lambda: self._kube.replace(path, taken)) is not None
 
     def release(self, claim: str) -> None:
-        """Only if it is ours. Nothing to do where there is none. Raises ClusterError."""
+        """Delete the claim's Lease, only if it is ours. Nothing to do where there is none.
+
+        Raises:
+            ClusterError: the Lease can't be read or deleted.
+        """
         path = object_path(self.namespace, "leases", lease_name(claim), LEASE_GROUP)
         lease = self._call("read", claim, lambda: self._kube.get(path))
         if lease is None or lease["spec"].get("holderIdentity") != str(self.holder):

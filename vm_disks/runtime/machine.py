@@ -188,7 +188,12 @@ class Machine:
 
 
 def find(hypervisor: Hypervisor, name: str) -> Machine:
-    """Raises NotRunning."""
+    """The running domain of this name.
+
+    Raises:
+        NotRunning: there is none.
+        HypervisorError: libvirt can't be asked.
+    """
     domain = hypervisor.find(name)
     with attempting(f"look for domain {name} on {hypervisor.uri}"):
         running = domain is not None and domain.isActive()
@@ -200,7 +205,9 @@ def find(hypervisor: Hypervisor, name: str) -> Machine:
 def create(hypervisor: Hypervisor, name: str, xml: str, credentials: dict[str, Credentials]) -> Machine:
     """A domain that is logged in to its LUNs but paused, so that a console can be opened before the first byte.
 
-    Raises AlreadyRunning, HypervisorError.
+    Raises:
+        AlreadyRunning: there is a domain of this name already.
+        HypervisorError: libvirt can't start it.
     """
     if hypervisor.find(name) is not None:
         raise AlreadyRunning(

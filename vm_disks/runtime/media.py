@@ -24,7 +24,14 @@ SEED_LABELS = {"NoCloud": "cidata", "ConfigDrive": "config-2"}
 
 
 def make(vm: VmSpec, disks: Sequence[Disk], lookup: Lookup, credentials: Mapping[str, Credentials]) -> tuple[Disk, ...]:
-    """The same disks, with their files made anew. Raises SpecError, ToolError, ClusterError, LocalFileError."""
+    """The same disks, with their files made anew.
+
+    Raises:
+        SpecError: a seed's Secret won't do.
+        ToolError: a program that makes the files is missing or failed.
+        ClusterError: a seed's Secret can't be looked up.
+        LocalFileError: this host has no room, or no right, for the files.
+    """
     place = state.directory(domain_xml.name(vm))
     remove(place.name)
     made = []
@@ -59,7 +66,21 @@ def _make(place: Path, vm: VmSpec, disk: Disk, lookup: Lookup, credentials: Mapp
 
 
 def seed_files(seed: CloudInitSource, vm: VmSpec, path: str, lookup: Lookup) -> dict[str, bytes]:
-    """The files of a seed as KubeVirt makes them. Raises SpecError for a Secret that lacks its key, ClusterError."""
+    """The files of a seed as KubeVirt makes them.
+
+    Args:
+        seed: what the spec says of it.
+        vm: whose seed it is.
+        path: the disk's in the spec, for the message.
+        lookup: where the Secrets are.
+
+    Returns:
+        What is in each file, by its path on the ISO.
+
+    Raises:
+        SpecError: a Secret is missing, lacks its key, or has there what is not base64.
+        ClusterError: a Secret can't be looked up.
+    """
     user_data = seed.user_data
     if seed.user_data_secret:
         user_data = _secret_data(lookup, vm.namespace, seed.user_data_secret, "userdata", path)

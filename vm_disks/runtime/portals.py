@@ -12,7 +12,16 @@ TIMEOUT_S = 3.0
 
 
 def first_answering(portals: Sequence[Portal], *, subject: str, timeout_s: float = TIMEOUT_S) -> Portal:
-    """The first that accepts a TCP connection, trying them in order. Raises PortalUnreachable naming each."""
+    """The first that accepts a TCP connection, trying them in order.
+
+    Args:
+        portals: those of one LUN.
+        subject: what the LUN is, for the message.
+        timeout_s: for each of them.
+
+    Raises:
+        PortalUnreachable: none does; says of each why.
+    """
     reasons = []
     for portal in portals:
         try:

@@ -32,7 +32,14 @@ def directory(domain: str) -> Path:
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Raises LocalFileError where this host has no room, or no right, for a file."""
+    """Turn the system's errors into ours.
+
+    Args:
+        what: what is attempted, as in "Could not WHAT".
+
+    Raises:
+        LocalFileError: this host has no room, or no right, for a file.
+    """
     try:
         yield
     except OSError as error:
@@ -44,9 +51,18 @@ def writing(what: str) -> Iterator[None]:
 
 @contextmanager
 def starting(place: str, domain: str, what: str = "start") -> Iterator[None]:
-    """Only one vm-disks of this host at a time does `what` with a domain. Raises AlreadyRunning, LocalFileError.
+    """Only one vm-disks of this host at a time does this with a domain.
 
     Without it, the second of two starts would make the first one's files anew, and give its Leases back when it fails.
+
+    Args:
+        place: the daemon's (`Hypervisor.place`).
+        domain: its name.
+        what: "start" or another word for what is done; each has a lock of its own.
+
+    Raises:
+        AlreadyRunning: another vm-disks is at it.
+        LocalFileError: this host has no room, or no right, for the lock.
     """
     file = _lock(place, domain, what)
     with writing(f"lock domain {domain}"):

@@ -47,9 +47,12 @@ def reads_iscsi() -> bool:
 
 
 def capacity_bytes(address: LunAddress, credentials: Credentials | None) -> int:
-    """The LUN's size now, by logging in to it as QEMU would. Raises ToolError.
+    """The LUN's size now, by logging in to it as QEMU would.
 
     The password goes through a file that only this user can read: command lines are public (proc(5)).
+
+    Raises:
+        ToolError: qemu-img is missing, or could not log in.
     """
     image = {
         "driver": "iscsi",
@@ -75,7 +78,16 @@ def capacity_bytes(address: LunAddress, credentials: Credentials | None) -> int:
 
 
 def make_iso(file: Path, label: str, contents: dict[str, bytes]) -> None:
-    """An ISO 9660 image with Joliet and Rock Ridge names. `contents` maps paths to bytes. Raises ToolError."""
+    """Make an ISO 9660 image with Joliet and Rock Ridge names.
+
+    Args:
+        file: where to make it.
+        label: the file system's.
+        contents: what is in each file, by its path in the image.
+
+    Raises:
+        ToolError: xorriso is missing or failed.
+    """
     with tempfile.TemporaryDirectory(prefix="vm-disks-") as directory:
         for path, data in contents.items():
             part = Path(directory) / path
@@ -87,6 +99,10 @@ def make_iso(file: Path, label: str, contents: dict[str, bytes]) -> None:
 
 
 def make_qcow2(file: Path, size_bytes: int) -> None:
-    """An empty qcow2 image, readable by its owner only. Raises ToolError."""
+    """Make an empty qcow2 image, readable by its owner only.
+
+    Raises:
+        ToolError: qemu-img is missing or failed.
+    """
     file.touch(mode=0o600)
     run(["qemu-img", "create", "-q", "-f", "qcow2", os.fspath(file), str(size_bytes)], attempt=f"make {file}")

@@ -68,10 +68,15 @@ def is_vm(document: Mapping[str, Any]) -> bool:
 
 
 def read(document: Mapping[str, Any], *, namespace: str = "default", skip_unsupported: bool = False) -> VmSpec:
-    """The VM that a document describes. `namespace` is for a document that names none.
+    """The VM that a document describes.
 
-    Raises Faults with everything that is wrong. With `skip_unsupported`, what can't work here is left out
-    and named in `VmSpec.ignored` instead.
+    Args:
+        document: the Kubernetes object.
+        namespace: for a document that names none.
+        skip_unsupported: leave out what can't work here, and name it in `VmSpec.ignored`, instead of refusing it.
+
+    Raises:
+        Faults: names everything that is wrong.
     """
     kind = f"{document.get('kind')} of {document.get('apiVersion')}"
     if not is_vm(document):

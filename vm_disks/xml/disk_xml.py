@@ -118,7 +118,11 @@ FIELDS: tuple[Field[Disk], ...] = (
 
 
 def element(disk: Disk) -> markup.Element:
-    """The <disk>. Raises DomainError for a disk whose file is not made."""
+    """The <disk>.
+
+    Raises:
+        DomainError: the disk's file is not made, or a text of it has what XML can't carry.
+    """
     if needs_file(disk) and not disk.file:
         raise DomainError(f"{disk.spec.path}: disk {disk.spec.name!r} is a local file that the runtime has not made.")
     return markup.build("disk", FIELDS, disk)
@@ -133,5 +137,9 @@ def needs_file(disk: Disk) -> bool:
 
 
 def render(disk: Disk) -> str:
-    """The <disk> element, the same bytes for the same disk. Raises DomainError for a disk whose file is not made."""
+    """The <disk> element, the same bytes for the same disk.
+
+    Raises:
+        DomainError: the disk's file is not made, or a text of it has what XML can't carry.
+    """
     return markup.text(element(disk))

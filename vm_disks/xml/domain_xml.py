@@ -219,7 +219,11 @@ def _mac(interface: _Interface) -> str:
 
 
 def render(vm: VmSpec, disks: Sequence[Disk], options: DomainOptions | None = None) -> str:
-    """A whole domain that boots from these disks, the same bytes each time. Raises DomainError."""
+    """A whole domain that boots from these disks, the same bytes each time.
+
+    Raises:
+        DomainError: a disk's file is not made, or a text of the VM has what XML can't carry.
+    """
     domain = _Domain(vm, tuple(disks), options or DomainOptions())
     root = markup.build("domain", HEAD, domain)
     devices = markup.Element("devices")

@@ -37,7 +37,8 @@ def carries(text: str) -> bool:
 def build(tag: str, fields: Iterable[Field[T]], thing: T) -> Element:
     """An element with every field that has a value, in the order of the table.
 
-    Raises DomainError for what XML cannot carry: ElementTree would write it, and no parser would read it.
+    Raises:
+        DomainError: a value has what XML cannot carry: ElementTree would write it, and no parser would read it.
     """
     root = ElementTree.Element(tag)
     for field in fields:
@@ -70,7 +71,11 @@ def text_as_is(root: Element) -> str:
 
 
 def parse(document: str) -> Element:
-    """The root, with comments and the prefixes of name spaces kept. Raises DomainError."""
+    """The root, with comments and the prefixes of name spaces kept.
+
+    Raises:
+        DomainError: the document is not XML, or has a DOCTYPE.
+    """
     if "<!DOCTYPE" in document:
         raise DomainError("The domain XML has a DOCTYPE; libvirt's never has, and its entities could be a trap.")
     try:

@@ -16,10 +16,18 @@ from vm_disks.xml.markup import Element
 
 
 def into(existing_xml: str, vm: VmSpec, disks: Sequence[Disk]) -> str:
-    """`existing_xml` with these disks replaced (by alias, or else by target) or added.
+    """A domain with these disks replaced (by alias, or else by target) or added.
 
     A disk that is known by its alias keeps its device name and address, as the guest knows it, where the bus
-    allows. Raises DomainError.
+    allows.
+
+    Args:
+        existing_xml: the domain.
+        vm: the spec that the disks are of.
+        disks: as they shall be.
+
+    Raises:
+        DomainError: the XML is no libvirt domain, a disk's file is not made, or a text has what XML can't carry.
     """
     root = markup.parse(existing_xml)
     devices = root.find("devices")

@@ -27,7 +27,12 @@ def modules() -> tuple[Any, Any, Any]:
 
 
 def call_everything(url: str) -> None:
-    """Raises AssertionError, or the client's own errors, where the two do not understand each other."""
+    """Call the agent at this URL in every way that a client can.
+
+    Raises:
+        AssertionError: an answer is not what it has to be.
+        TargetError: the client's own, where the two do not understand each other.
+    """
     client_module, requests, fields = modules()
     with client_module.TargetClient(url, timeout_s=30) as client:
         _volumes(client, client_module, requests, fields)
