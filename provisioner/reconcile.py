@@ -165,7 +165,11 @@ class Reconciler:
             return Again(None)
 
     def plan_claim(self, name: ClaimName) -> ClaimStep:
-        """What would be done now. Raises Permanent."""
+        """What would be done now.
+
+        Raises:
+            Permanent: wrong input.
+        """
         claim = self._caches.claims.get(str(name))
         spec = claim["spec"] if claim else {}
         storage_class = self._caches.classes.get(spec.get("storageClassName") or "")
@@ -227,7 +231,11 @@ class Reconciler:
         log.info("grown", size_bytes=size)
 
     def plan_volume(self, pv: Json) -> VolumeStep:
-        """What would be done now. Raises Permanent."""
+        """What would be done now.
+
+        Raises:
+            Permanent: VolumeMismatch: the PV's annotation and IQN do not name the same volume of ours.
+        """
         reference = pv["spec"].get("claimRef") or {}
         claim = self._caches.claims.get(f"{reference.get('namespace')}/{reference.get('name')}") if reference else None
         return plan.plan_volume(pv, claim, self._context.identity)

@@ -48,7 +48,12 @@ class Sources:
                 return requests.EmptySource()
 
     def clone_target(self, request: ClaimRequest, source: Clone, allowed: list[str]) -> str:
-        """Where the clone has to be: a target copies its own volumes only. Raises Permanent or Transient."""
+        """Where the clone has to be: a target copies its own volumes only.
+
+        Raises:
+            Permanent: the claim cannot be cloned, or its target is not an allowed one.
+            Transient: the claim is not there and bound yet, or a target does not answer.
+        """
         target = self._origin(request, source).target
         if target not in allowed:
             raise Permanent(

@@ -47,9 +47,14 @@ class Sweeper:
                 log.exception("a mistake of this program; the sweep is tried again later")
 
     def sweep(self, *, dry_run: bool = False, since_creation: bool = False) -> list[tuple[str, Step]]:
-        """One sweep of every target that answers: the steps by target's name, carried out unless `dry_run`.
+        """One sweep of every target that answers.
 
-        `since_creation`: a single sweep has seen no orphan before, so its age is what counts as grace.
+        Args:
+            dry_run: only say what would be done.
+            since_creation: count an orphan's age as grace: a single sweep has seen no orphan before.
+
+        Returns:
+            The steps, each with its target's name.
         """
         result: list[tuple[str, Step]] = []
         for target in self._context.targets.values():
@@ -109,9 +114,10 @@ class Sweeper:
         return result
 
     def _carry_out(self, target: Target, step: Step) -> Step:
-        """Trash or delete the volume. Returns the step, or "keep" and why where that failed.
+        """Trash or delete the volume. An orphan that somebody is logged in to does not hold up the others.
 
-        An orphan that somebody is logged in to does not hold up the others.
+        Returns:
+            The step, or "keep" and why where that failed.
         """
         volume, owner = step.orphan.volume, step.orphan.volume.owner
         where = {"target": target.name, "volume": volume.id}

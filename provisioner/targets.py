@@ -179,9 +179,15 @@ class Target:
         self._client.close()
 
     def _check_rest(self, *, will_call: bool = False) -> None:
-        """Raises Transient while it rests. `will_call`: once the rest is over, the others wait for what this one finds.
+        """Let nobody call while the target rests after a failure, and then one caller first.
 
         So a target that swallows every call (a time-out each) holds one worker, and not as many as it has turns.
+
+        Args:
+            will_call: the caller asks the target now; after a failure the others wait for what it finds.
+
+        Raises:
+            Transient: the target rests, or another caller is finding out whether it answers.
         """
         with self._lock:
             now = time.monotonic()
@@ -260,7 +266,11 @@ class Targets(Mapping[str, Target]):
         return len(self._targets)
 
     def require(self, name: str) -> Target:
-        """Raises Transient where it is not configured: the configuration is what has to change."""
+        """The target of this name.
+
+        Raises:
+            Transient: TargetUnknown: it is not configured; the configuration is what has to change.
+        """
         if name not in self._targets:
             known = ", ".join(self._targets)
             raise Transient(

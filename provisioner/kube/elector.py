@@ -33,7 +33,11 @@ log = structlog.get_logger()
 
 
 def election_namespace(settings: LeaderElectionSettings) -> str:
-    """Where the Lease is: as configured, or the pod's own namespace. Raises SettingsError where neither tells."""
+    """Where the Lease is: as configured, or the pod's own namespace.
+
+    Raises:
+        SettingsError: neither tells.
+    """
     if settings.namespace:
         return settings.namespace
     try:
@@ -111,7 +115,11 @@ class Elector:
                 return
 
     def _try(self) -> bool:
-        """One attempt to get or to renew it. Raises ProvisionerError when that could not be told."""
+        """One attempt to get or to renew it.
+
+        Raises:
+            KubernetesError: the API server does not tell who holds it.
+        """
         if self._lease is not None:
             try:
                 self._write({})
@@ -155,7 +163,12 @@ class Elector:
         return True
 
     def _write(self, changes: Json) -> None:
-        """Replace the Lease as last seen; Conflict when somebody else wrote it."""
+        """Replace the Lease as last seen.
+
+        Raises:
+            Conflict: somebody else wrote it meanwhile.
+            NotFound: it is gone.
+        """
         assert self._lease is not None  # noqa: S101 (held by every caller)
         spec = {**(self._lease.get("spec") or {}), **self._spec(), **changes}
         at = time.monotonic()

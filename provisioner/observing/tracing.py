@@ -13,7 +13,11 @@ _tracer: Any = None
 
 
 def start(settings: TracingSettings, release: str) -> None:
-    """Send spans to the configured collector from now on. Raises SettingsError where the extra is missing."""
+    """Send spans to the configured collector from now on.
+
+    Raises:
+        SettingsError: a collector is configured, and the extra is missing.
+    """
     global _provider, _tracer
     if not settings.otlp_endpoint:
         return

@@ -141,7 +141,11 @@ def provisioner_of(claim: Json) -> str:
 
 
 def requested_bytes(claim: Json) -> int:
-    """Raises Permanent: BadSize."""
+    """The size that the claim asks for.
+
+    Raises:
+        Permanent: BadSize: it cannot be read, is not more than 0, or is more than 1Ei.
+    """
     text = str(((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage", ""))
     try:
         size = quantity.parse(text)
@@ -153,7 +157,11 @@ def requested_bytes(claim: Json) -> int:
 
 
 def read_class(storage_class: Json) -> ClassPolicy:
-    """Raises Permanent: UnknownParameter, BadParameter or TopologyNotSupported."""
+    """The class as it counts for new volumes.
+
+    Raises:
+        Permanent: UnknownParameter or BadParameter; TopologyNotSupported for a class with allowedTopologies.
+    """
     name = storage_class["metadata"]["name"]
     if storage_class.get("allowedTopologies"):
         raise Permanent(
@@ -181,7 +189,11 @@ def foreign_source(claim: Json) -> str:
 
 
 def read_claim(claim: Json, storage_class: Json) -> ClaimRequest:
-    """What the claim asks for. Raises Permanent, each code with a sentence that says what to change."""
+    """What the claim asks for.
+
+    Raises:
+        Permanent: claim or class ask for what cannot be had; each code comes with a sentence that says what to change.
+    """
     policy = read_class(storage_class)
     if attributes := claim["spec"].get("volumeAttributesClassName"):
         # A PV binds to such a claim only if it names the class too, and there is nothing here that it could mean.
@@ -281,7 +293,11 @@ def _url_image(wanted: str, policy: ClassPolicy) -> UrlImage:
 
 
 def _selector_labels(selector: Json) -> dict[str, str]:
-    """Labels that satisfy the selector. Raises Permanent: SelectorNotSatisfiable."""
+    """Labels that satisfy the selector.
+
+    Raises:
+        Permanent: SelectorNotSatisfiable: its terms contradict each other.
+    """
     labels = dict(selector.get("matchLabels") or {})
     terms = selector.get("matchExpressions") or []
     for key in dict.fromkeys(term["key"] for term in terms):

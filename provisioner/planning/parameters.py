@@ -139,7 +139,11 @@ KNOWN: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 def read(storage_class: str, parameters: Mapping[str, str]) -> Parameters:
-    """The parameters of a class. Raises Permanent: UnknownParameter or BadParameter."""
+    """The parameters of a class.
+
+    Raises:
+        Permanent: UnknownParameter: nobody here knows one of them; BadParameter: one has a value that it cannot have.
+    """
     fields: dict[str, Any] = {}
     for name, value in parameters.items():
         known = "fsType" if name in FILE_SYSTEM_ALIASES else name

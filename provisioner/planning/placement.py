@@ -10,7 +10,16 @@ from provisioner.settings import TargetSettings
 
 
 def candidates(policy: ClassPolicy, noted: str, targets: Sequence[TargetSettings]) -> list[str]:
-    """The targets that a class and the note on a claim (or an empty string) allow. Raises Permanent: NoSuchTarget."""
+    """The names of the targets that a claim's volume may be on.
+
+    Args:
+        policy: the claim's class.
+        noted: the target noted on the claim, or an empty string.
+        targets: every configured target.
+
+    Raises:
+        Permanent: NoSuchTarget: the class fits none of them, or does not allow the noted one.
+    """
     wanted = policy.parameters
     fitting = [
         target.name
@@ -36,7 +45,15 @@ def candidates(policy: ClassPolicy, noted: str, targets: Sequence[TargetSettings
 
 
 def choose(request: ClaimRequest, available_bytes: Mapping[str, int | None]) -> str:
-    """The candidate with the most room; None means it does not answer. Raises Transient: TargetDown or NoSpace."""
+    """The candidate with the most room.
+
+    Args:
+        request: what the claim asks for.
+        available_bytes: the room of each candidate; None where it does not answer.
+
+    Raises:
+        Transient: TargetDown: no candidate answers; NoSpace: none has enough room.
+    """
     answering = {name: room for name, room in available_bytes.items() if room is not None}
     if not answering:
         raise Transient("TargetDown", f"none of the targets {', '.join(available_bytes)} answers.")

@@ -129,7 +129,11 @@ def is_ours(volume: Json, identity: Identity) -> bool:
 
 
 def our_volume(volume: Json, identity: Identity) -> OurVolume:
-    """Raises Permanent: VolumeMismatch, where annotation and IQN do not name the same volume of ours."""
+    """A PV as its steps need it.
+
+    Raises:
+        Permanent: VolumeMismatch: annotation and IQN do not name the same volume of ours.
+    """
     meta, spec, notes = volume["metadata"], volume["spec"], notes_of(volume)
     iscsi = spec.get("iscsi") or {}
     volume_id = notes.get(VOLUME, "")
@@ -158,7 +162,15 @@ def plan_claim(
 ) -> ClaimStep:
     """The step for one claim.
 
-    `claim` is None when it is gone; `volume` is the PV that the claim names, or else `pvc-<uid>`.
+    Args:
+        name: which claim.
+        claim: the claim; None when it is gone.
+        storage_class: the class that it names, if that is there.
+        volume: the PV that the claim names, or else `pvc-<uid>`, if that is there.
+        identity: who this provisioner is.
+
+    Raises:
+        Permanent: wrong input.
     """
     if claim is None or claim["metadata"]["uid"] != name.uid or claim["metadata"].get("deletionTimestamp"):
         return Ignore("the claim goes, and its PV with it") if volume is not None else Abandon(name)
@@ -197,7 +209,16 @@ def _plan_bound(claim: Json, volume: Json | None, identity: Identity) -> ClaimSt
 
 
 def plan_volume(volume: Json, claim: Json | None, identity: Identity) -> VolumeStep:
-    """The step for one PV; `claim` is the one its claimRef names, if that is there."""
+    """The step for one PV.
+
+    Args:
+        volume: the PV.
+        claim: the one that its claimRef names, if that is there.
+        identity: who this provisioner is.
+
+    Raises:
+        Permanent: VolumeMismatch: annotation and IQN do not name the same volume of ours.
+    """
     if not is_ours(volume, identity):
         return Ignore("another provisioner's or release's")
     meta, spec = volume["metadata"], volume["spec"]

@@ -13,7 +13,11 @@ from target_image.agent.settings import Settings
 
 
 def run(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT. Raises AgentError where the agent cannot start."""
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        AgentError: The agent cannot start, or its supervisor failed.
+    """
     logs.configure(settings.log_level, as_json=settings.log_format == "json")
     plan = demo_plan.plan(os.environ) if settings.demo else None
     _raise_file_limit()

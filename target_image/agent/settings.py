@@ -184,7 +184,11 @@ class Settings(BaseSettings):
             raise SettingsError("; ".join(wrong)) from error
 
     def check(self) -> None:
-        """Raise SettingsError where settings contradict each other or would open the API to everyone."""
+        """Refuse settings that no agent can run with.
+
+        Raises:
+            SettingsError: They contradict each other, would open the API to everyone, or one has no usable value.
+        """
         if not is_loopback(self.api_address) and self.token_file is None:
             raise SettingsError(
                 f"the API may not listen on {self.api_address} without a token: give --token-file, "

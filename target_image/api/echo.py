@@ -13,7 +13,11 @@ def owner(answered: responses.Owner | None) -> requests.Owner | None:
 
 
 def source(answered: responses.Source) -> requests.Source:
-    """Raises ValueError for a source of a kind that this version does not know."""
+    """The source as it is asked for.
+
+    Raises:
+        ValueError: It is of a kind that this version does not know.
+    """
     match answered:
         case responses.EmptySource():
             return requests.EmptySource()

@@ -68,7 +68,15 @@ class Plan:
 
 
 def plan(environ: Mapping[str, str], known: Mapping[str, catalogue.Entry] | None = None) -> Plan:
-    """Raises SettingsError naming the variable, its value and what it may be."""
+    """What the environment asks for.
+
+    Args:
+        environ: The environment.
+        known: The catalogue's images; None is the package's catalogue.
+
+    Raises:
+        SettingsError: A variable cannot be used; names it and says what it may be. Or the catalogue cannot be read.
+    """
     known = catalogue.load() if known is None else known
     warnings: list[str] = []
     images, added = _images(environ.get("IMAGES", DEFAULT_IMAGES), known, warnings)

@@ -24,7 +24,11 @@ class Portal:
 
     @classmethod
     def parse(cls, text: str) -> Portal:
-        """`host`, `host:port`, `[IPv6]:port` or an IPv6 address. Raises ValueError."""
+        """`host`, `host:port`, `[IPv6]:port` or an IPv6 address.
+
+        Raises:
+            ValueError: There is no host, or the port is no number between 1 and 65535.
+        """
         if text.startswith("["):
             host, _, rest = text[1:].partition("]")
             port = rest.removeprefix(":")

@@ -91,7 +91,11 @@ class Engine(Protocol):
     capabilities: EngineCapabilities
 
     def start(self) -> None:
-        """Start (or adopt) what serves iSCSI, without serving yet. Raises EngineFailed with what is missing."""
+        """Start (or adopt) what serves iSCSI, without serving yet.
+
+        Raises:
+            EngineFailed: It cannot be started; says what is missing.
+        """
 
     def open(self) -> None:
         """Begin to serve: called once, after every target of the ledger was applied."""
@@ -115,7 +119,12 @@ class Engine(Protocol):
         """host:port of a shard's portals."""
 
     def check(self, target: TargetState) -> None:
-        """Raise Invalid or NotSupported for what it can never serve, before anything is promised. Asks nobody."""
+        """Refuse what it can never serve, before anything is promised. Asks nobody.
+
+        Raises:
+            Invalid: It cannot take a name, a path or a password as it is written.
+            NotSupported: It cannot do what is asked for.
+        """
 
     def apply(self, target: TargetState) -> None:
         """Make the target exactly this and read it back. Live sessions stay, whatever changed."""
@@ -137,7 +146,7 @@ class Engine(Protocol):
 
 
 def make_engine(settings: Settings) -> Engine:
-    """The engine that the settings name. Raises EngineFailed with what the host lacks."""
+    """The engine that the settings name. What the host lacks is found out by its `start`."""
     module, name = ENGINES[settings.engine]
     engine: Engine = getattr(import_module(module), name)(settings)
     return engine

@@ -38,7 +38,11 @@ class AllowList:
 
     @classmethod
     def parse(cls, entries: Sequence[str]) -> AllowList:
-        """Raises ValueError for an entry that is neither a host name nor a network."""
+        """The list that these entries make; one with a slash is a network.
+
+        Raises:
+            ValueError: An entry with a slash is no network.
+        """
         hosts, networks = set(), []
         for entry in entries:
             if "/" in entry:
@@ -48,13 +52,25 @@ class AllowList:
         return cls(frozenset(hosts), tuple(networks))
 
     def check_url(self, url: str) -> None:
-        """Raises Refused unless the URL is http(s), without credentials, at a host of the list."""
+        """Refuse a URL that may not be fetched.
+
+        Raises:
+            Refused: It is no http(s) URL, has credentials, or its host is not in the list.
+        """
         host = str(_checked(url).hostname).rstrip(".")
         if not self._names(host):
             raise Refused(f"{host} is not among the hosts that images may come from (--image-hosts)")
 
     def check_address(self, host: str, address: Address) -> None:
-        """Raises Refused unless a connection to this address, which the host resolved to, is allowed."""
+        """Refuse an address that may not be connected to.
+
+        Args:
+            host: The host of the URL, for the message.
+            address: What the host resolved to.
+
+        Raises:
+            Refused: It is link-local, multicast or unspecified; or it is not public and in no network of the list.
+        """
         plain = _plain(address)
         if plain.is_link_local or plain.is_multicast or plain.is_unspecified:
             raise Refused(f"{host} leads to {plain}, which no image may come from")
@@ -82,7 +98,11 @@ class Everywhere:
     """For URLs that the operator wrote: the catalogue's and those of the environment."""
 
     def check_url(self, url: str) -> None:
-        """Raises Refused unless the URL is http(s), without credentials."""
+        """Refuse what is no URL of an image.
+
+        Raises:
+            Refused: It is no http(s) URL, or has credentials.
+        """
         _checked(url)
 
     def check_address(self, host: str, address: Address) -> None:
@@ -129,7 +149,11 @@ def _plain(address: Address) -> Address:
 
 
 def resolve(host: str, port: int) -> list[Address]:
-    """The host's addresses, in the order of getaddrinfo(3). Raises OSError."""
+    """The host's addresses, in the order of getaddrinfo(3).
+
+    Raises:
+        OSError: The host cannot be resolved.
+    """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))
 

@@ -16,7 +16,12 @@ from target_image.agent.settings import Settings
 
 
 def bundle(folder: Path, names: Sequence[str], known: Mapping[str, catalogue.Entry]) -> None:
-    """Raises SettingsError for an unknown name, ImageFailed for an image that cannot be had."""
+    """Fetch these images of the catalogue into the folder.
+
+    Raises:
+        SettingsError: The catalogue has no image of a name.
+        ImageFailed: An image cannot be had.
+    """
     settings = Settings()
     limits = download.Limits(settings.image_max_bytes, settings.image_timeout_s, Everywhere())
     for name in names:

@@ -30,9 +30,14 @@ class Entry:
 
 
 def load(path: Path = CATALOGUE_FILE, architecture: str | None = None) -> dict[str, Entry]:
-    """The catalogue's images that exist for an architecture (Debian's name; None is this machine's).
+    """The catalogue's images that exist for an architecture.
 
-    Raises SettingsError where the file is not a catalogue.
+    Args:
+        path: The catalogue.
+        architecture: Debian's name of it; None is this machine's.
+
+    Raises:
+        SettingsError: The file cannot be read, or is not a catalogue.
     """
     architecture = architecture or _ARCHITECTURES.get(platform.machine(), platform.machine())
     entries: dict[str, Entry] = {}
@@ -48,7 +53,11 @@ def load(path: Path = CATALOGUE_FILE, architecture: str | None = None) -> dict[s
 
 
 def find(entries: Mapping[str, Entry], name: str) -> Entry:
-    """Raises SettingsError with the names there are."""
+    """The image of this name.
+
+    Raises:
+        SettingsError: There is none; says which names there are.
+    """
     if name not in entries:
         known = ", ".join(sorted(entries))
         raise SettingsError(f"the catalogue has no image {name!r} for this architecture; it has: {known}")
@@ -61,7 +70,11 @@ def hosts(entries: Mapping[str, Entry]) -> set[str]:
 
 
 def from_url(text: str) -> requests.ImageSpec:
-    """`url#sha256:digest` as an image. Its format is a guess, which its content settles later. Raises SettingsError."""
+    """`url#sha256:digest` as an image. Its format is a guess, which its content settles later.
+
+    Raises:
+        SettingsError: The URL cannot be used, or has no usable digest.
+    """
     url, hash_mark, digest = text.partition("#")
     try:
         Everywhere().check_url(url)

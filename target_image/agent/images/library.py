@@ -88,7 +88,8 @@ class Images:
     ) -> None:
         """`room` tells how many bytes images may still take; `known` is the catalogue (None: the package's).
 
-        Raises SettingsError.
+        Raises:
+            SettingsError: The catalogue or --image-hosts cannot be read.
         """
         self._settings = settings
         self._ledger = ledger
@@ -125,7 +126,12 @@ class Images:
             self._stopping.set()
 
     def put(self, name: str, asked: requests.ImageSpec) -> responses.Image:
-        """Have an image under a name; fetching begins. Raises Invalid, IdentityConflict."""
+        """Have an image under a name; fetching begins.
+
+        Raises:
+            Invalid: A URL is not allowed, or the URLs are of differently packed files.
+            IdentityConflict: The name is the target's own, or is there with another spec.
+        """
         spec = translate.image_spec_to_row(asked)
         if name == DEMO or (name in self._known and self._known[name] != spec):
             raise IdentityConflict(f"the image {name} is part of this target: choose another name")
@@ -145,7 +151,11 @@ class Images:
             return self._answer(name, source)
 
     def get(self, name: str) -> responses.Image:
-        """An image as it is. Raises NotFound."""
+        """An image as it is.
+
+        Raises:
+            NotFound: There is no such image.
+        """
         try:
             source = self._source(name)
         except UnknownImage as error:
@@ -180,7 +190,12 @@ class Images:
         return [self._answer(name, source) for name, source in self._sources().items()]
 
     def delete(self, name: str) -> None:
-        """Forget an image and free its space; one of the catalogue stays known. Raises NotReady while it is in use."""
+        """Forget an image and free its space; one of the catalogue stays known.
+
+        Raises:
+            Invalid: It is the demo disk.
+            NotReady: A volume is still being filled from it.
+        """
         if name == DEMO:
             raise Invalid("the demo disk is part of the container and cannot be removed")
         with self._mutex:
@@ -205,7 +220,12 @@ class Images:
             self._files.remove(source.key)
 
     def require(self, name: str) -> ReadyImage | None:
-        """The image, or None while it is made, which this call begins. Raises UnknownImage, ImageFailed."""
+        """The image, or None while it is made, which this call begins.
+
+        Raises:
+            UnknownImage: There is no such image.
+            ImageFailed: It could not be made a moment ago.
+        """
         source = self._source(name)
         size_bytes = self._files.ready_bytes(source.key)
         if size_bytes is not None:
@@ -255,7 +275,11 @@ class Images:
         return f"demo-{hashlib.sha256(identity).hexdigest()[:16]}"
 
     def _check_urls(self, name: str, spec: ImageSpec) -> None:
-        """What can be known before anything is fetched. Raises Invalid."""
+        """What can be known before anything is fetched.
+
+        Raises:
+            Invalid: A URL is not allowed, or the URLs are of differently packed files.
+        """
         if len({convert.packing(url) for url in spec.urls}) > 1:
             raise Invalid(f"the image {name} has URLs of differently packed files, which cannot have one digest")
         for url in spec.urls:

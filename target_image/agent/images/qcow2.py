@@ -29,7 +29,11 @@ class Header:
 
 
 def read(head: bytes) -> Header:
-    """The header of a self-contained, unencrypted image. Raises Refused with the reason."""
+    """The header of a self-contained, unencrypted image.
+
+    Raises:
+        Refused: It is none, or needs what is not known; with the reason.
+    """
     if len(head) < HEADER_BYTES or not head.startswith(MAGIC):
         raise Refused("it is not a qcow2 file")
     # version, backing_file_offset, backing_file_size, cluster_bits, size, crypt_method

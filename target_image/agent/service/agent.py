@@ -27,7 +27,12 @@ log = structlog.get_logger()
 
 
 class Agent:
-    """What the API, the page and the demo are made on. Raises SettingsError or LedgerError when made."""
+    """What the API, the page and the demo are made on.
+
+    Raises:
+        SettingsError: The settings cannot be used, or the ledger's exports need more shards.
+        LedgerError: The ledger cannot be opened or read.
+    """
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         settings.check()

@@ -56,9 +56,15 @@ class Capacity:
 
     @contextmanager
     def admit(self, id: str, size_bytes: int, *, needed_now_bytes: int = 0) -> Iterator[None]:
-        """Hold the door while a promise of so many more bytes is written into the ledger. Raises NoSpace.
+        """Hold the door while a promise of so many more bytes is written into the ledger.
 
-        `needed_now_bytes` is what will be allocated at once: it has to be free now, whatever the ratio.
+        Args:
+            id: The volume that they are promised to, for the message.
+            size_bytes: How many more bytes.
+            needed_now_bytes: What will be allocated at once: it has to be free now, whatever the ratio.
+
+        Raises:
+            NoSpace: So much may not be promised, or is not free now.
         """
         with self._mutex:
             found = self.now()

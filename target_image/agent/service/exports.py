@@ -40,7 +40,11 @@ class Exports:
         self._locks = locks
 
     def get(self, id: str) -> Ensured[responses.Export]:
-        """One export. Raises NotFound."""
+        """One export.
+
+        Raises:
+            NotFound: There is no such export.
+        """
         record = self._require_export(id)
         return Ensured(self._to_response(record, len(self._serving.sessions([record]))), record.etag, created=False)
 
@@ -104,7 +108,13 @@ class Exports:
         return self.get(id)
 
     def remove(self, id: str, *, force: bool = False) -> None:
-        """Stop serving. Succeeds if it does not exist. Raises InUse or StartGrace unless forced."""
+        """Stop serving. Succeeds if it does not exist.
+
+        Raises:
+            InUse: Sessions live, and it is not forced.
+            StartGrace: Initiators may still be on their way back, and it is not forced.
+            EngineFailed: The engine could not take it down.
+        """
         with self._hold(id, set()):
             record = self._ledger.export(id)
             if record is None:
@@ -208,7 +218,12 @@ class Exports:
 
 
 def check(spec: requests.ExportSpec, can: EngineCapabilities) -> None:
-    """Raise Invalid or NotSupported for what cannot be served. Pure."""
+    """Refuse what cannot be served. Pure.
+
+    Raises:
+        Invalid: The spec contradicts itself, or a network of it cannot be used.
+        NotSupported: This engine cannot do it.
+    """
     numbers = [lun.lun for lun in spec.luns]
     if len(set(numbers)) != len(numbers):
         raise Invalid(f"a LUN number is given twice: {sorted(numbers)}")

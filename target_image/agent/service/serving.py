@@ -43,9 +43,15 @@ class Serving:
         """Make the engine serve it, or take it down where a backing file is bad.
 
         Where another file has taken a backing file's name, its sessions are ended first: what the engine still has
-        open has no name, and what would be acknowledged there would be gone at the next start. `replay` starts the
-        grace time, in which initiators come back. Raises EngineFailed, or Invalid for what an earlier agent promised
-        and this engine does not serve.
+        open has no name, and what would be acknowledged there would be gone at the next start.
+
+        Args:
+            export: What is promised.
+            replay: Start the grace time, in which initiators come back.
+
+        Raises:
+            EngineFailed: The engine could not do it.
+            Invalid: An earlier agent promised what this engine does not serve.
         """
         if replay:
             self._replayed_at[export.id] = time.monotonic()
@@ -69,11 +75,20 @@ class Serving:
         self._save_outcome(export.id, condition)
 
     def check(self, export: ExportRecord) -> None:
-        """Raise Invalid or NotSupported for what the engine can never serve."""
+        """Refuse what the engine can never serve.
+
+        Raises:
+            Invalid: It cannot take a name, a path or a password as it is written.
+            NotSupported: It cannot do what is asked for.
+        """
         self._engine.check(self._target_state(export, self._volumes_of(export)))
 
     def withdraw(self, export: ExportRecord) -> None:
-        """Take it down, with its sessions. Raises EngineFailed."""
+        """Take it down, with its sessions.
+
+        Raises:
+            EngineFailed: The engine could not take it down.
+        """
         self._engine.remove(self._target_state(export, self._volumes_of(export)))
         with self._mutex:
             self._conditions.pop(export.id, None)
@@ -126,7 +141,16 @@ class Serving:
                 self._engine.end_session(target, live)
 
     def require_idle(self, export: ExportRecord, attempt: str) -> None:
-        """Raise InUse while sessions live, and StartGrace while initiators may still be on their way back."""
+        """Refuse what would cut an initiator off.
+
+        Args:
+            export: What it would be done to.
+            attempt: What would be done, as a verb for the message.
+
+        Raises:
+            InUse: Sessions live; lists them.
+            StartGrace: Initiators may still be on their way back.
+        """
         sessions = self.sessions([export])
         if sessions:
             who = ", ".join(sorted({session.initiator for session in sessions}))

@@ -65,7 +65,11 @@ class Volumes:
         self._locks = locks
 
     def get(self, id: str) -> Ensured[responses.Volume]:
-        """One volume. Raises NotFound."""
+        """One volume.
+
+        Raises:
+            NotFound: There is no such volume.
+        """
         record = self._ledger.volume(id)
         if record is None:
             raise NotFound(f"there is no volume {id}")
@@ -134,7 +138,13 @@ class Volumes:
         return self.get(id).answer
 
     def trash(self, id: str) -> Ensured[responses.Volume]:
-        """Put the volume aside with its data. Raises NotFound, NotReady, or VolumeExported while it is served."""
+        """Put the volume aside with its data.
+
+        Raises:
+            NotFound: There is no such volume, or it is being deleted.
+            NotReady: It is still being made, or failed.
+            VolumeExported: An export serves it.
+        """
         with self._hold(id):
             record = self._require_volume(id)
             if record.trashed_at is None:
@@ -147,7 +157,11 @@ class Volumes:
         return self.get(id)
 
     def restore(self, id: str) -> Ensured[responses.Volume]:
-        """Take the volume out of the trash. Raises NotFound."""
+        """Take the volume out of the trash.
+
+        Raises:
+            NotFound: There is no such volume, or it is being deleted.
+        """
         with self._hold(id):
             record = self._require_volume(id)
             if record.trashed_at is not None:
@@ -157,7 +171,12 @@ class Volumes:
         return self.get(id)
 
     def remove(self, id: str) -> None:
-        """Delete the volume with its data. Succeeds if it does not exist. Raises VolumeExported or NotReady."""
+        """Delete the volume with its data. Succeeds if it does not exist.
+
+        Raises:
+            VolumeExported: An export serves it.
+            NotReady: It is being copied into another volume.
+        """
         with self._hold(id):
             record = self._ledger.volume(id)
             if record is None:
@@ -232,7 +251,12 @@ class Volumes:
         return replace(grown, grows_from=None)
 
     def _start_fetching(self, image: str) -> None:
-        """The volume waits for it in the background. Raises UnknownImage, ImageFailed."""
+        """The volume waits for it in the background.
+
+        Raises:
+            UnknownImage: There is no such image.
+            ImageFailed: It could not be made a moment ago.
+        """
         self._images.require(image)
 
     def _check_origin(self, id: str, source: VolumeSource) -> None:

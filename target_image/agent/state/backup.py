@@ -23,9 +23,14 @@ FOLDERS = ("volumes", "trash")
 
 
 def backup(data_dir: Path, folder: Path) -> int:
-    """Copy everything into a new folder while no agent runs; gives the number of volumes.
+    """Copy everything into a new folder while no agent runs.
 
-    Raises LedgerError while an agent holds the ledger: its volumes would be copied in the middle of writes.
+    Returns:
+        The number of volumes.
+
+    Raises:
+        LedgerError: There is no ledger, or an agent holds it: its volumes would be copied in the middle of writes.
+        Conflict: The folder is not empty.
     """
     if not (data_dir / "ledger.sqlite").exists():
         raise LedgerError(f"there is no ledger in {data_dir}: give the agent's --data-dir")
@@ -48,9 +53,14 @@ def backup(data_dir: Path, folder: Path) -> int:
 
 
 def restore(folder: Path, data_dir: Path) -> int:
-    """Bring a backup into an empty data folder; gives the number of volumes. An older ledger migrates here.
+    """Bring a backup into an empty data folder. An older ledger migrates here.
 
-    Raises LedgerError where the backup's ledger is newer than this agent, Conflict where data would be lost.
+    Returns:
+        The number of volumes.
+
+    Raises:
+        LedgerError: There is no backup, or its ledger is newer than this agent or cannot be read.
+        Conflict: The data folder has a ledger already, which would be lost.
     """
     if (data_dir / "ledger.sqlite").exists():
         raise Conflict(f"{data_dir} has a ledger already: move it away, or give another --data-dir")

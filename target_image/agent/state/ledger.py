@@ -31,7 +31,11 @@ HEADER_BYTES = 100
 
 
 class Ledger:
-    """Open it, use it from any thread, close it. Raises LedgerError where it cannot be opened."""
+    """Open it, use it from any thread, close it.
+
+    Raises:
+        LedgerError: Another agent has it, a newer one wrote it, or it is damaged, lost or cannot be locked.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -52,7 +56,11 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of it or nothing, durable when it returns. Raises NoSpace on a full disk."""
+        """All of it or nothing, durable when it returns.
+
+        Raises:
+            NoSpace: The disk is full.
+        """
         with self._mutex:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -91,11 +99,19 @@ class Ledger:
         return [row[0] for row in copies]
 
     def add_volume(self, record: VolumeRecord) -> None:
-        """Write a new volume. Raises NoSpace."""
+        """Write a new volume.
+
+        Raises:
+            NoSpace: The disk is full.
+        """
         self._insert("volumes", record.to_row())
 
     def save_volume(self, record: VolumeRecord) -> None:
-        """Write a volume that exists. Raises NoSpace."""
+        """Write a volume that exists.
+
+        Raises:
+            NoSpace: The disk is full.
+        """
         self._update("volumes", record.to_row())
 
     def forget_volume(self, id: str) -> None:
@@ -141,7 +157,12 @@ class Ledger:
         return min(range(shards), key=lambda shard: counts.get(shard, 0))
 
     def add_export(self, record: ExportRecord) -> ExportRecord:
-        """Add it with a tid that was never given out before; NameTaken where its IQN or CHAP name is used."""
+        """Add it with a tid that was never given out before.
+
+        Raises:
+            NameTaken: Its IQN or a CHAP name belongs to another export.
+            NoSpace: The disk is full.
+        """
         with self.transaction() as connection:
             tid = connection.execute("UPDATE target SET next_tid = next_tid + 1 RETURNING next_tid - 1").fetchone()[0]
             record = record.with_tid(tid)
@@ -151,7 +172,12 @@ class Ledger:
         return record
 
     def save_export(self, record: ExportRecord) -> None:
-        """Write an export that exists. Raises NameTaken, NoSpace."""
+        """Write an export that exists.
+
+        Raises:
+            NameTaken: Its IQN or a CHAP name belongs to another export.
+            NoSpace: The disk is full.
+        """
         with self.transaction() as connection:
             self._check_names(connection, record)
             self._update("exports", record.to_row(), connection)

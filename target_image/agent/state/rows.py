@@ -153,7 +153,11 @@ class VolumeRecord:
 
     @classmethod
     def from_row(cls, row: sqlite3.Row) -> VolumeRecord:
-        """Raises LedgerError for a row that is not of this version."""
+        """Of its row.
+
+        Raises:
+            LedgerError: The row is not of this version.
+        """
         content = dict(row)
         _decode("volumes", row["id"], content, ("source", "owner", "condition"))
         return _validate(_VOLUME, "volumes", row["id"], content)
@@ -210,7 +214,11 @@ class ExportRecord:
 
     @classmethod
     def from_row(cls, row: sqlite3.Row, luns: Iterable[sqlite3.Row]) -> ExportRecord:
-        """Of its row and those of its LUNs. Raises LedgerError for a row that is not of this version."""
+        """Of its row and those of its LUNs.
+
+        Raises:
+            LedgerError: A row is not of this version.
+        """
         content = dict(row)
         _decode("exports", row["id"], content, ("access", "owner"))
         chap = {
@@ -225,7 +233,11 @@ class ExportRecord:
 
 
 def image_from_row(row: sqlite3.Row) -> tuple[str, ImageSpec]:
-    """Name and spec of an image. Raises LedgerError for a row that is not of this version."""
+    """Name and spec of an image.
+
+    Raises:
+        LedgerError: The row is not of this version.
+    """
     content = dict(row)
     name = content.pop("name")
     _decode("images", name, content, ("spec",))

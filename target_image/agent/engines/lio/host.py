@@ -18,7 +18,11 @@ STATE_DIR = Path("/etc/target")
 
 
 def import_rtslib() -> Any:
-    """rtslib-fb, the only import of it. Raises EngineFailed."""
+    """rtslib-fb, the only import of it.
+
+    Raises:
+        EngineFailed: It is missing, or libudev is.
+    """
     try:
         import rtslib_fb
     except (ImportError, OSError) as error:
@@ -61,7 +65,11 @@ def make_state_folders() -> None:
 
 
 def lock() -> int:
-    """A descriptor that keeps other agents off this host's LIO, in whatever container. Raises EngineFailed."""
+    """A descriptor that keeps other agents off this host's LIO, in whatever container.
+
+    Raises:
+        EngineFailed: Another agent has one.
+    """
     descriptor = os.open(LIO, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

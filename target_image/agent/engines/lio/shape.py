@@ -50,7 +50,12 @@ class Shape:
 
 
 def check(target: TargetState) -> None:
-    """Raises NotSupported or Invalid for what LIO cannot do."""
+    """Refuse what LIO cannot do.
+
+    Raises:
+        Invalid: An iSCSI name has upper-case letters, a path has a comma, or a CHAP name or password begins with NULL.
+        NotSupported: The target names networks, or a LUN is no file.
+    """
     if target.networks:
         raise NotSupported(
             f"target {target.iqn} names networks, and LIO has no access list by network: name initiators, or use "
@@ -70,10 +75,13 @@ def check(target: TargetState) -> None:
 
 
 def disk_of(iqn: str, lun: BackingLun) -> Disk:
-    """The storage object that a LUN needs. Raises EngineFailed where the file is missing.
+    """The storage object that a LUN needs.
 
     Its name holds the file's own identity, so that a file that was replaced, or another container's file of the
     same path, is never taken for the one that LIO holds open.
+
+    Raises:
+        EngineFailed: The file is missing, or cannot be reached.
     """
     try:
         status = lun.address.as_file().stat()

@@ -47,7 +47,12 @@ class Daemon:
         self._pulse = ManagementSocket(run_dir / f"tgtd.{shard}", PULSE_TIMEOUT_S)
 
     def start(self) -> None:
-        """Start tgtd, offline and empty. Raises EngineFailed, naming the portal that it could not have."""
+        """Start tgtd, offline and empty.
+
+        Raises:
+            EngineFailed: It ended or does not answer, another container's tgtd is in its place, or it could not have a
+                portal, which is named.
+        """
         self._end_predecessor()
         self._silent_since_s = None
         self._run_dir.mkdir(parents=True, exist_ok=True)

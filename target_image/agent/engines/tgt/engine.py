@@ -193,7 +193,11 @@ class TgtEngine:
         return live
 
     def _applied_of(self, target: TargetState) -> dict[int, TargetState]:
-        """What is known to be applied in the target's shard. Raises EngineFailed where there is no such shard."""
+        """What is known to be applied in the target's shard.
+
+        Raises:
+            EngineFailed: There is no such shard.
+        """
         if target.shard >= len(self._daemons):
             raise EngineFailed(
                 f"target {target.iqn} belongs to shard {target.shard}, and there are {len(self._daemons)}: "

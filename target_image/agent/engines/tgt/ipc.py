@@ -135,7 +135,13 @@ class ManagementSocket:
         self._timeout = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # struct timeval, socket(7)
 
     def send(self, request: Request) -> str:
-        """Send one request and give the answer's body. Raises TgtRefused, or EngineDown without an answer."""
+        """Send one request and give the answer's body.
+
+        Raises:
+            TgtRefused: tgtd answered with an error code that the request does not tolerate.
+            EngineDown: There was no answer, or not a whole one.
+            EngineFailed: The request is longer than tgtd takes.
+        """
         raw = request.encode()
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
