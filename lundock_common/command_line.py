@@ -7,14 +7,16 @@ configuration that cannot be used are exit code 2, as click does it. A traceback
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import click
 
 from lundock_common import quantity
 from lundock_common.tables import FORMS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 """The context settings of a program's group."""
@@ -128,3 +130,20 @@ class Size(click.ParamType[int]):
             return quantity.parse_size(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def filename_option(what: str) -> Callable[[Command], Command]:
+    """`-f`, as kubectl's; the command gets a tuple of paths as `filenames`, for manifests.load.
+
+    Args:
+        what: a sentence that says what the files hold.
+    """
+    return click.option(
+        "-f",
+        "--filename",
+        "filenames",
+        multiple=True,
+        required=True,
+        metavar="FILE",
+        help=f"{what} May be repeated; a directory is its YAML and JSON files; - is standard input.",
+    )

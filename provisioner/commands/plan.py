@@ -9,6 +9,7 @@ import click
 import yaml
 
 from lundock_common import manifests
+from lundock_common.command_line import filename_option
 from lundock_common.kubernetes_api import CLASSES, Json, Kube, KubernetesError, NotFound, volume_path
 from provisioner import identity
 from provisioner.commands.options import cluster_options, connect, load
@@ -27,16 +28,7 @@ DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 @click.command()
 @cluster_options
-@click.option(
-    "-f",
-    "--filename",
-    "filenames",
-    multiple=True,
-    required=True,
-    metavar="FILE",
-    help="Claims, and classes if you like. May be repeated; a directory is its YAML and JSON files; "
-    "- is standard input.",
-)
+@filename_option("Claims, and classes if you like.")
 def plan(config: str, kubeconfig: str | None, context: str | None, filenames: tuple[str, ...]) -> None:
     """Print what would be done with the claims of a file, as YAML, and touch nothing.
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from lundock_common.command_line import filename_option
 from vm_disks import documents, specs
 from vm_disks.errors import DocumentError
 from vm_disks.model import ClaimSource, Disk, NoMedium, VmSpec
@@ -29,15 +30,8 @@ def vm_options(command: Command) -> Command:
     for decorate in reversed(
         (
             click.argument("vm_name", metavar="[VM]", required=False),
-            click.option(
-                "-f",
-                "--filename",
-                "filenames",
-                multiple=True,
-                required=True,
-                metavar="FILE",
-                help="The VM spec, and where no cluster is to be asked its claims, volumes and Secrets. "
-                "May be repeated; a directory is its YAML and JSON files; - is standard input.",
+            filename_option(
+                "The VM spec, and where no cluster is to be asked its claims, volumes and Secrets.",
             ),
             click.option("-n", "--namespace", metavar="NAME", help="For a VM spec that names none."),
             click.option("--context", metavar="NAME", help="The kubeconfig context to use."),
