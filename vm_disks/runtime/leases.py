@@ -119,7 +119,7 @@ class Leases:
         lease = self._call("read", claim, lambda: self._kube.get(path))
         if lease is None:  # released in between
             return False
-        host, _, domain = (lease["spec"].get("holderIdentity") or "").partition("/")
+        host, _, domain = _holder(lease).partition("/")
         ours = host == self.holder.host and (domain == self.holder.domain or not runs(domain))
         if not (ours or force):
             raise LeaseHeld(
@@ -131,7 +131,7 @@ class Leases:
         taken = {
             **lease,
             "metadata": {**lease["metadata"], "ownerReferences": self._owners},
-            "spec": {**lease["spec"], "holderIdentity": str(self.holder)},
+            "spec": {**(lease.get("spec") or {}), "holderIdentity": str(self.holder)},
         }
         return self._call("take over", claim, lambda: self._kube.replace(path, taken)) is not None
 
@@ -143,7 +143,7 @@ class Leases:
         """
         path = object_path(self.namespace, "leases", lease_name(claim), LEASE_GROUP)
         lease = self._call("read", claim, lambda: self._kube.get(path))
-        if lease is None or lease["spec"].get("holderIdentity") != str(self.holder):
+        if lease is None or _holder(lease) != str(self.holder):
             return
         version = lease["metadata"]["resourceVersion"]
         self._call("delete", claim, lambda: self._kube.delete(path, resource_version=version))
@@ -174,6 +174,11 @@ class Leases:
             raise ClusterError(f"{what}: {error.status} {error.reason}. {advice}.") from error
         except KubernetesError as error:
             raise ClusterError(f"{what}: {error}. Check that the API server is up.") from error
+
+
+def _holder(lease: Json) -> str:
+    """Who holds it; empty where nobody does (a Lease needs no spec)."""
+    return str((lease.get("spec") or {}).get("holderIdentity") or "")
 
 
 def owners(environment: Mapping[str, str]) -> list[dict[str, str]]:
