@@ -14,7 +14,9 @@ import psutil
 from pydantic import SecretStr
 
 from bench.processes import family, started
-from bench.servers import answers, free_ports, wait_until
+from bench.servers import answers, wait_until
+from cluster.machine import shell
+from cluster.machine.ports import free_ports
 from target_image.api.client import TargetClient
 from target_image.api.requests import Chap, ExportSpec, Lun, VolumeSpec
 from target_image.api.responses import Export
@@ -79,8 +81,7 @@ class Agent:
 
     def serves(self, name: str) -> bool:
         """Whether a login to the export succeeds and its disk answers."""
-        argv = ["iscsi-readcapacity16", self.iscsi_url(name)]
-        return subprocess.run(argv, capture_output=True, timeout=30, check=False).returncode == 0
+        return shell.succeeds("iscsi-readcapacity16", self.iscsi_url(name), timeout_s=30)
 
     def fill(self, first: int, end: int) -> None:
         """Make exports n<first> to n<end-1>, each with an empty volume."""

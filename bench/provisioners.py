@@ -17,8 +17,9 @@ import yaml
 from bench.agent import Agent
 from bench.kube import CLASSES, VOLUMES, Api, Json
 from bench.processes import cpu_seconds, peak_mib, started
-from bench.servers import answers, free_ports, run, scratch, wait_until
+from bench.servers import answers, run, scratch, wait_until
 from cluster.components.control_plane import ControlPlane
+from cluster.machine.ports import free_ports
 from cluster.places import cache_home
 
 CSI = Path(__file__).resolve().parent / "csi"

@@ -23,8 +23,9 @@ from bench.processes import cpu_seconds, peak_mib, started, threads
 from bench.provision import p99
 from bench.provisioners import provisioner_argv, provisioner_config, storage_class
 from bench.report import Report
-from bench.servers import free_ports, run, scratch, wait_until
+from bench.servers import run, scratch, wait_until
 from cluster.components.control_plane import ControlPlane
+from cluster.machine.ports import free_ports
 
 CALLS = 500
 """Of each kind: the p99 is the fifth slowest then, and no single one."""

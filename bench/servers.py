@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from cluster.machine import shell
+from cluster.machine.ports import free_ports
 from cluster.machine.waiting import wait_for
 from target_image.api.client import TargetClient, TargetError
 from target_image.api.requests import ExportSpec, Lun, VolumeSpec
@@ -33,21 +34,6 @@ Raises:
     CommandFailed: it ended with an error, whose output it carries, or not in its time.
     ToolMissing: there is no such program.
 """
-
-
-def free_ports(count: int = 1) -> int:
-    """The first of `count` neighbouring TCP ports that are free now."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first: int = probe.getsockname()[1]
-        try:
-            for port in range(first + 1, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-        except OSError:
-            continue
-        return first
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = READY_TIMEOUT_S) -> None:
@@ -114,16 +100,14 @@ def stock_tgtd(disks: int = 1) -> Iterator[list[str]]:
     """Debian's tgtd as a person starts it: 16 threads a LUN, default session parameters, one process."""
     port, number = free_ports(), str(20_000 + os.getpid() % 10_000)
     with scratch() as folder:
-        environment = {**os.environ, "TGT_IPC_SOCKET": str(folder / "ipc")}
+        environment = {"TGT_IPC_SOCKET": str(folder / "ipc")}
 
         def tgtadm(*argv: str) -> None:
-            subprocess.run(
-                ["tgtadm", "-C", number, *argv], env=environment, check=True, capture_output=True, timeout=30
-            )
+            run("tgtadm", "-C", number, *argv, environment=environment)
 
         daemon = subprocess.Popen(
             ["tgtd", "-f", "-C", number, "--iscsi", f"portal=127.0.0.1:{port}"],
-            env=environment,
+            env={**os.environ, **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

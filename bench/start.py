@@ -24,7 +24,9 @@ import psutil
 from bench.agent import SHARDS, Agent
 from bench.processes import started
 from bench.report import Report
-from bench.servers import free_ports, run, scratch, wait_until
+from bench.servers import run, scratch, wait_until
+from cluster.machine import shell
+from cluster.machine.ports import free_ports
 
 DEMO = "iqn.2017-01.io.kubevirt:sn.42/1"
 
@@ -36,7 +38,7 @@ def container_s(image: str) -> float:
     started_s = time.monotonic()
     try:
         run("docker", "run", "-d", "--rm", "--name", name, "-p", f"127.0.0.1:{port}:3260", image)
-        wait_until(lambda: subprocess.run(probe, capture_output=True, check=False).returncode == 0, "the first login")
+        wait_until(lambda: shell.succeeds(*probe), "the first login")
         return time.monotonic() - started_s
     finally:
         run("docker", "rm", "-f", "-v", name)

@@ -1,4 +1,4 @@
-"""The ports of a cluster's components."""
+"""Free TCP ports: those of a cluster's components, and of what the tests and benchmarks start."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import secrets
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,3 +54,21 @@ def _free_ports() -> Iterator[int]:
         except OSError:
             continue
         yield port
+
+
+def free_ports(count: int = 1) -> int:
+    """The first of `count` consecutive ports that are free now on loopback.
+
+    Raises:
+        RuntimeError: there are none.
+    """
+    for _ in range(200):
+        first = secrets.choice(CANDIDATES[:-count])
+        with ExitStack() as stack:
+            try:
+                for port in range(first, first + count):
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return first
+    raise RuntimeError("no free ports")

@@ -1,4 +1,4 @@
-"""The only caller of subprocess for commands that end.
+"""Commands that end and whose output is read, for the cluster, the benchmarks and the demo.
 
 Not lundock_common.process, which serves what is shipped: commands here need stdin, a folder, an environment and the
 administrators' PATH, and a missing tool is answered with the Debian package that has it.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from cluster.machine.ports import free_ports
 from target_image.api.client import TargetClient
 from tests.capabilities import need
 from tests.conformance.suites import Outcome, expectations, run, suites, verdict
-from tests.ports import free_ports
 from tests.target_image.agent import AgentProcess
 from tests.target_image.conftest import agent, client, export_spec, shared_agent, volume_spec  # noqa: F401 - fixtures
 from tests.waiting import eventually

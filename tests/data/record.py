@@ -23,7 +23,7 @@ from typing import Any
 
 import requests
 
-from tests.ports import free_ports
+from cluster.machine.ports import free_ports
 from tests.target_image import history, image_server
 from tests.target_image.agent import serve_argv
 from tests.target_image.initiator import Login, Session

@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from cluster.embedded import Cluster
+from cluster.machine.ports import free_ports
 from cluster.places import REPOSITORY
 from tests.capabilities import need
 from tests.end_to_end.conftest import BOOT_TIMEOUT_S
-from tests.ports import free_ports
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(2400)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import subprocess
 import threading
 import uuid
 from collections.abc import Iterator
@@ -12,22 +11,17 @@ from functools import partial
 import pytest
 
 from cluster.components import images
+from cluster.machine.ports import free_ports
 from target_image.api.client import TargetClient, TargetError
 from target_image.api.requests import ExportSpec, Lun, VolumeSpec
 from tests.capabilities import need
+from tests.docker import docker
 from tests.faults.tools.disks import Disk, Written
-from tests.ports import free_ports
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 MIB = 2**20
-
-
-def docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, f"docker {' '.join(arguments)}: {done.stderr}"
-    return done.stdout
 
 
 class Container:

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.machine.ports import free_ports
 from cluster.machine.waiting import wait_for
 from tests.guest.root_disk import locked, root_disk
-from tests.ports import free_ports
 
 HOST = "10.0.2.2"
 """The host's address as the guest sees it (QEMU's user network)."""

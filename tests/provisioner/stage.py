@@ -16,12 +16,12 @@ from typing import Any
 import requests
 import yaml
 
+from cluster.machine.ports import free_ports
 from lundock_common import kubeconfig as kubeconfigs
 from lundock_common import kubernetes_api
 from lundock_common.kubernetes_api import CLAIMS, CLASSES, VOLUMES, Json
 from lundock_common.limits import Pace
 from target_image.api.client import TargetClient
-from tests.ports import free_ports
 from tests.target_image.agent import serve_argv
 from tests.waiting import eventually
 

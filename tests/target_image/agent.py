@@ -10,8 +10,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from cluster.machine.ports import free_ports
 from target_image.api.client import TargetClient
-from tests.ports import free_ports
 from tests.target_image.initiator import Login
 from tests.waiting import eventually
 

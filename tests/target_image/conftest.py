@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from cluster.machine.ports import free_ports
 from target_image.agent.service.agent import Agent
 from target_image.agent.settings import MIB, Settings
 from target_image.api import requests
 from target_image.api.client import TargetClient
 from tests.capabilities import need
-from tests.ports import free_ports
 from tests.target_image.agent import AgentProcess
 from tests.waiting import eventually
 

@@ -15,9 +15,10 @@ import pytest
 from pytest_docker.plugin import Services
 
 from cluster.components import images
+from cluster.machine.ports import free_ports
 from cluster.places import REPOSITORY
 from tests.capabilities import compose, need
-from tests.ports import free_ports
+from tests.docker import docker, logs
 from tests.target_image.console import boot_to_login
 from tests.target_image.initiator import Login, Session, discover, inquiry, size_bytes
 from tests.waiting import eventually
@@ -30,12 +31,6 @@ CONFINED = ["--read-only", "--tmpfs", "/run/lundock", "--cap-drop", "ALL", "--se
 OFFLINE = ["-e", f"IMAGES=http://127.0.0.1:1/gone.img#sha256:{'0' * 64}"]
 """One image that can never be had, so that no test depends on a download."""
 START_TIMEOUT_S = 90.0
-
-
-def docker(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert not check or done.returncode == 0, done.stderr
-    return done
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +53,7 @@ class Container:
         return Login(f"127.0.0.1:{self.port(3260)}", IQN)
 
     def logs(self) -> str:
-        done = docker("logs", self.name)
-        return done.stdout + done.stderr
+        return logs(self.name)
 
     def inspect(self) -> dict[str, Any]:
         found: list[dict[str, Any]] = json.loads(docker("inspect", self.name).stdout)

@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.ports import free_ports
+from cluster.machine.ports import free_ports
 from tests.waiting import eventually
 
 

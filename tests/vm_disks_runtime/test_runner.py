@@ -14,6 +14,7 @@ import pytest
 from cluster.components import images
 from cluster.machine import waiting
 from tests.capabilities import need
+from tests.docker import docker, logs
 from tests.vm_disks_runtime import vms
 from tests.vm_disks_runtime.target import Lun, Target
 
@@ -23,19 +24,6 @@ RESTRICTED = (
     *("--user", "1000:1000", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--read-only"),
     *("--tmpfs", "/home/runner:uid=1000,mode=700", "--tmpfs", "/tmp", "--network", "host"),  # noqa: S108
 )
-
-
-def docker(*arguments: str, timeout_s: float = 60, check: bool = True) -> str:
-    done = subprocess.run(
-        ["docker", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    assert not check or done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout}"
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +43,9 @@ def wait_for(text: str, container: str, timeout_s: float = 240) -> str:
     """The container's log, as soon as it has this text. Fails with the log when the container ends before that."""
 
     def look() -> str:
-        log = docker("logs", container)
+        log = logs(container)
         if text not in log:
-            assert docker("inspect", "-f", "{{.State.Running}}", container).strip() == "true", log
+            assert docker("inspect", "-f", "{{.State.Running}}", container).stdout.strip() == "true", log
         return log
 
     log = waiting.wait_for(look, timeout_s, enough=lambda log: text in log, pause_s=0.5)
@@ -80,14 +68,14 @@ def test_runs_a_vm_without_privilege_and_shuts_it_down(
         *("exec", container, "sh", "-c"),
         "echo root | vm-disks console -f /vm/vm.yaml --force --until '# ' --timeout 30",
         timeout_s=60,
-    )
+    ).stdout
     assert "# " in joined, "an exec can take the console over"
     docker("stop", "-t", "90", container, timeout_s=120)
 
-    log = docker("logs", container)
+    log = logs(container)
     assert "SIGTERM" in log
     assert "Power down" in log, "the guest heard the power button and obeyed"
-    assert docker("inspect", "-f", "{{.State.ExitCode}}", container).strip() == "0"
+    assert docker("inspect", "-f", "{{.State.ExitCode}}", container).stdout.strip() == "0"
     assert disk.password
     assert disk.password not in log
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.ports import free_ports
+from cluster.machine.ports import free_ports
 from tests.vm_disks_runtime import vms
 from tests.vm_disks_runtime.target import Lun, Target
 from tests.vm_disks_runtime.test_boot import virsh

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cluster.machine.ports import free_ports
 from target_image.agent.engines import make_engine
 from target_image.agent.settings import Settings
-from tests.ports import free_ports
 from tests.target_image.contract.conftest import Place
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import requests
 
-from tests.ports import free_ports
+from cluster.machine.ports import free_ports
 from tests.provisioner.stage import Stage
 from tests.waiting import eventually
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent.service.agent import own_version
 from tests.target_image import history
 from tests.target_image.agent import AgentProcess
 from tests.target_image.api import calls
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture(scope="module")
 def previous(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The packages of the newest earlier release; of commit 8622457 as long as there is none."""
-    commit = history.newest_release(own_version()) or history.FIRST
+    commit = history.newest_release() or history.FIRST
     if not history.has_commit(commit):
         pytest.skip(f"the clone does not hold {commit}, the previous release: fetch the whole history")
     return history.extract(commit, tmp_path_factory.mktemp("previous"))

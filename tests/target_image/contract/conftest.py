@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from cluster.machine.ports import free_ports
 from target_image.agent import naming
 from target_image.agent.backing import Address
 from target_image.agent.engines import BackingLun, Credentials, Engine, TargetState, make_engine
 from target_image.agent.settings import Settings
 from tests.capabilities import need
-from tests.ports import free_ports
 from tests.target_image.initiator import Login
 
 
