@@ -87,7 +87,11 @@ def rate(load: Load, urls: Sequence[str]) -> float:
 
 
 def libiscsi_rate(block_bytes: int, depth: int, urls: Sequence[str], seconds: int = 2) -> float:
-    """Reads per second of one disk by libiscsi alone, so many at a time."""
+    """Reads per second of one disk by libiscsi alone, so many at a time.
+
+    Raises:
+        RuntimeError: iscsi-perf printed no rate.
+    """
     options = ["-b", str(block_bytes // BLOCK_BYTES), "-m", str(depth), "-t", str(seconds)]
     output = servers.run("iscsi-perf", *options, urls[0])
     rates = re.findall(r"iops average (\d+)", output)

@@ -51,7 +51,11 @@ class Api:
         return dict(answer.json())
 
     def create(self, path: str, manifest: Json) -> Json:
-        """Create an object. Returns it as it was stored."""
+        """Create an object.
+
+        Returns:
+            It as it was stored.
+        """
         answer = self._session.post(self._url + path, json=manifest, timeout=60)
         answer.raise_for_status()
         return dict(answer.json())

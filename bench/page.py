@@ -61,7 +61,11 @@ def section(report: Report) -> str:
 
 
 def plot(report: Report) -> bool:
-    """Draw the ratios as bars, with their spread. Returns whether there was anything to draw."""
+    """Draw the ratios as bars, with their spread.
+
+    Returns:
+        Whether there was anything to draw.
+    """
     rows = [row for row in report.rows if row.ratios]
     if not rows:
         return False

@@ -39,7 +39,11 @@ QUICK: dict[str, list[list[str]]] = {
 
 
 def run(name: str, arguments: list[str]) -> bool:
-    """One run of one benchmark, in a process of its own. Returns whether it went well."""
+    """One run of one benchmark, in a process of its own.
+
+    Returns:
+        Whether it went well.
+    """
     heading("•", " ".join([name, *arguments]))
     return subprocess.run([sys.executable, "-m", f"bench.{name}", *arguments], check=False).returncode == 0
 

@@ -39,7 +39,11 @@ def ms(call: Callable[..., object], *arguments: object) -> float:
 
 
 def one_size(report: Report, agent: Agent, name: str) -> float:
-    """Rows for so many exports. Returns the p99 of a create, in milliseconds."""
+    """Rows for so many exports.
+
+    Returns:
+        The p99 of a create, in milliseconds.
+    """
     client, portal = agent.client(), f"iscsi://127.0.0.1:{agent.iscsi_port}"
     samples: dict[str, list[float]] = {"create": [], "get": [], "delete": []}
     for number in range(CALLS):  # one at a time, so that their number stays what it is

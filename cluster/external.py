@@ -53,7 +53,11 @@ class NamedCluster:
             )
 
     def push(self, name: str, progress: Progress) -> str:
-        """Build one of our images and push it to the registry. Returns its name there."""
+        """Build one of our images and push it to the registry.
+
+        Returns:
+            Its name there.
+        """
         local = images.build(name, progress)
         remote = f"{self.registry.rstrip('/')}/{local}"
         shell.run("docker", "tag", local, remote)

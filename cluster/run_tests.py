@@ -35,7 +35,11 @@ PROGRESS_S = 60
 
 
 def check() -> list[str]:
-    """Run the static checks. Returns those that failed; their output is on the terminal."""
+    """Run the static checks.
+
+    Returns:
+        Those that failed; their output is on the terminal.
+    """
     failed = []
     for argv in CHECKS:
         say(f"  $ {' '.join(argv)}")
@@ -64,7 +68,11 @@ def beside(*arguments: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
 
 
 def run_all(building: BackgroundBuild) -> list[str]:
-    """Everything. Returns the names of the parts that failed."""
+    """Everything.
+
+    Returns:
+        The names of the parts that failed.
+    """
     building.wait()  # helm, which the chart is rendered with, is built with it
     with beside(*IN_KUBERNETES) as (in_kubernetes, output):
         heading("1", "Static checks")

@@ -32,7 +32,11 @@ class Bucket:
         self._lock = threading.Lock()
 
     def take(self) -> float:
-        """Wait for a token; returns the seconds waited. Callers are served in the order they came."""
+        """Wait for a token. Callers are served in the order they came.
+
+        Returns:
+            The seconds waited.
+        """
         with self._lock:
             now = time.monotonic()
             self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._per_second)

@@ -18,7 +18,13 @@ class ProgramFailed(Exception):
     """A program ended badly, could not be started, or had to be stopped."""
 
     def __init__(self, argv: Sequence[str], exit_code: int | None, stderr: str) -> None:
-        """`exit_code` is None for a program that was stopped, and `stderr` then says why."""
+        """The error of a program.
+
+        Args:
+            argv: the program and its arguments.
+            exit_code: None for a program that was stopped.
+            stderr: what it wrote there, or why it was stopped.
+        """
         ending = "was stopped" if exit_code is None else f"ended with exit code {exit_code}"
         super().__init__(f"{argv[0]} {ending}: {stderr.strip() or 'it said nothing'}")
         self.argv = tuple(argv)

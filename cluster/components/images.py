@@ -90,7 +90,11 @@ def fill_certificates() -> None:
 
 
 def pause_image(binaries: Binaries) -> str:
-    """Have an image of nothing but our `pause`, for pod sandboxes. Returns its name."""
+    """Have an image of nothing but our `pause`, for pod sandboxes.
+
+    Returns:
+        Its name.
+    """
     digest = hashlib.sha256(binaries.path("pause").read_bytes()).hexdigest()
     image = f"lundock/pause:{digest[:12]}"
     if not _exists(image):
@@ -100,7 +104,10 @@ def pause_image(binaries: Binaries) -> str:
 
 
 def load(containers: Containers, image: str) -> bool:
-    """Copy an image from Docker to the node, unless the node has the same one. Returns whether it was copied.
+    """Copy an image from Docker to the node, unless the node has the same one.
+
+    Returns:
+        Whether it was copied.
 
     Raises:
         CommandFailed: Docker has no such image, or containerd refused it.

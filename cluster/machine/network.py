@@ -93,7 +93,11 @@ def set_up() -> None:
 
 
 def resolves(name: str, server: str) -> bool:
-    """Ask a DNS server for a name's IPv4 address (RFC 1035, section 4). Returns whether it gave one."""
+    """Ask a DNS server for a name's IPv4 address (RFC 1035, section 4).
+
+    Returns:
+        Whether it gave one.
+    """
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
     query = struct.pack(">6H", 1, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:

@@ -69,7 +69,11 @@ class Processes:
         return [pid for pid, _ in self._marked()]
 
     def stop(self, component: str, patience_s: float = 10) -> bool:
-        """End one component, by SIGTERM first. Returns whether it was running."""
+        """End one component, by SIGTERM first.
+
+        Returns:
+            Whether it was running.
+        """
         pid = self.pid(component)
         if pid is not None:
             end([pid], patience_s)

@@ -17,7 +17,11 @@ PATTERN, LENGTH = "0x4c", "1M"
 
 
 def get(path: str) -> dict[str, Any]:
-    """One object of the API. Raises urllib.error.HTTPError."""
+    """One object of the API.
+
+    Raises:
+        HTTPError: urllib's; the API server refuses it.
+    """
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     host = f"[{host}]" if ":" in host else host
     token = (ACCOUNT / "token").read_text(encoding="utf-8")
