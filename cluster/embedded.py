@@ -104,7 +104,7 @@ class Cluster:
                 self._clean()
                 network.check_is_free()
             network.set_up()
-            pause = images.pause_image(self.binaries)
+            pause = images.make_pause_image(self.binaries)
             self.containers.start(images.full_name(pause))
             images.load(self.containers, pause)
             progress("starting the control plane")
@@ -113,7 +113,7 @@ class Cluster:
             progress("starting the node")
             self.node.start()
             self.kubectl("apply", "--server-side", "-f", "-", stdin=dns.manifests(self.plane))
-            self.kubectl("apply", "--server-side", "-f", "-", stdin=node.volumes(self.places.volumes))
+            self.kubectl("apply", "--server-side", "-f", "-", stdin=node.make_volumes(self.places.volumes))
             self.node.wait()
             if not wait_for(self._resolves, timeout_s=60):
                 log = self.plane.processes.log("coredns")

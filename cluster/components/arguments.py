@@ -44,7 +44,7 @@ def apiserver(ports: Ports, authority: Authority, address: str) -> list[str]:
     etcd = authority.issue("apiserver-etcd", "apiserver-etcd")
     kubelet = authority.issue("apiserver-kubelet", "apiserver-kubelet", [ADMINISTRATORS])
     aggregator = authority.issue("front-proxy-client", "front-proxy-client")
-    accounts = authority.signing_key("service-accounts")
+    accounts = authority.make_signing_key("service-accounts")
     trusted = authority.files.certificate
     alone = address == "127.0.0.1"
     return [
@@ -85,7 +85,7 @@ def apiserver(ports: Ports, authority: Authority, address: str) -> list[str]:
 def controller_manager(ports: Ports, authority: Authority, kubeconfig: Path, flex_volumes: Path) -> list[str]:
     return [
         *_of_a_client(kubeconfig, ports.controller_manager),
-        f"--service-account-private-key-file={authority.signing_key('service-accounts').key}",
+        f"--service-account-private-key-file={authority.make_signing_key('service-accounts').key}",
         f"--root-ca-file={authority.files.certificate}",
         f"--cluster-signing-cert-file={authority.files.certificate}",
         f"--cluster-signing-key-file={authority.files.key}",

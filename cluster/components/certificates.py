@@ -76,7 +76,7 @@ class Authority:
         pair.certificate.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
         return pair
 
-    def signing_key(self, file: str) -> KeyPair:
+    def make_signing_key(self, file: str) -> KeyPair:
         """A bare key pair (for service account tokens); the public key lies in place of a certificate."""
         pair = KeyPair(self.folder / f"{file}.pub", self.folder / f"{file}.key")
         if not pair.certificate.exists():

@@ -134,7 +134,7 @@ class ControlPlane:
         """Whether the API server says that it is ready, all its start-up hooks included."""
         return self._get("/readyz") is not None
 
-    def kubeconfig_for(self, user: str, groups: tuple[str, ...] = ()) -> Path:
+    def make_kubeconfig(self, user: str, groups: tuple[str, ...] = ()) -> Path:
         """A kubeconfig of a component's own user."""
         file = self.places.run / f"{user.replace(':', '-')}.kubeconfig"
         self._write_kubeconfig(file, user, list(groups))
@@ -173,14 +173,14 @@ class ControlPlane:
         self._start("kube-apiserver", [*standard, *self.apiserver_arguments])
 
     def _start_controller_manager(self) -> None:
-        config = self.kubeconfig_for("system:kube-controller-manager")
+        config = self.make_kubeconfig("system:kube-controller-manager")
         flex_volumes = self.places.data / "flex-volumes"
         self._start(
             "kube-controller-manager", arguments.controller_manager(self.ports, self.authority, config, flex_volumes)
         )
 
     def _start_scheduler(self) -> None:
-        config = self.kubeconfig_for("system:kube-scheduler")
+        config = self.make_kubeconfig("system:kube-scheduler")
         self._start("kube-scheduler", arguments.scheduler(self.ports, config))
 
     def _start(self, component: str, options: list[str]) -> None:

@@ -33,7 +33,7 @@ def corefile(plane: ControlPlane) -> str:
     health 127.0.0.1:{ports.dns_health}
     ready 127.0.0.1:{ports.dns_ready}
     kubernetes cluster.local in-addr.arpa ip6.arpa {{
-        kubeconfig {plane.kubeconfig_for(USER)}
+        kubeconfig {plane.make_kubeconfig(USER)}
         pods insecure
         fallthrough in-addr.arpa ip6.arpa
         ttl 5

@@ -50,7 +50,7 @@ def build(image: str, progress: Progress, arguments: Mapping[str, str] | None = 
     words = [f"{name}={value}" for name, value in sorted((arguments or {}).items())]
     dockerfile, tagged = REPOSITORY / DOCKERFILES[image], f"{image}:{VERSION}"
     with exclusive("images.lock"):
-        base_image(progress)
+        make_base_image(progress)
         fill_certificates()
         source = _source_digest(dockerfile, words)
         if _label(tagged) != source:
@@ -62,7 +62,7 @@ def build(image: str, progress: Progress, arguments: Mapping[str, str] | None = 
     return tagged
 
 
-def base_image(progress: Progress) -> None:
+def make_base_image(progress: Progress) -> None:
     """Have debian:bookworm-slim: pulled where a registry answers, else made by debootstrap from Debian's archive."""
     if _exists(BASE):
         return
@@ -89,7 +89,7 @@ def fill_certificates() -> None:
             shutil.copyfile(certificate, copy)
 
 
-def pause_image(binaries: Binaries) -> str:
+def make_pause_image(binaries: Binaries) -> str:
     """Have an image of nothing but our `pause`, for pod sandboxes.
 
     Returns:

@@ -84,7 +84,7 @@ class Node:
             "kubelet",
             plane.binaries.path("kubelet"),
             f"--config={file}",
-            f"--kubeconfig={plane.kubeconfig_for(f'system:node:{NAME}', ('system:nodes',))}",
+            f"--kubeconfig={plane.make_kubeconfig(f'system:node:{NAME}', ('system:nodes',))}",
             f"--root-dir={plane.places.kubelet}",
             f"--hostname-override={NAME}",
             f"--node-ip={network.NODE}",
@@ -96,7 +96,7 @@ class Node:
             "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
             "kind": "KubeProxyConfiguration",
             "mode": "iptables",
-            "clientConnection": {"kubeconfig": str(plane.kubeconfig_for("system:kube-proxy"))},
+            "clientConnection": {"kubeconfig": str(plane.make_kubeconfig("system:kube-proxy"))},
             "hostnameOverride": NAME,
             "clusterCIDR": network.PODS,
             "detectLocalMode": "ClusterCIDR",
@@ -139,7 +139,7 @@ def kubelet_configuration(places: Places) -> dict[str, object]:
     }
 
 
-def volumes(folder: Path) -> str:
+def make_volumes(folder: Path) -> str:
     """The default StorageClass `local` with some volumes of this node: for claims of pods, such as the target's data.
 
     Kubernetes has no provisioner of its own; these are made beforehand, each for one claim.

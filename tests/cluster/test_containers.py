@@ -30,7 +30,7 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
 
 
 def test_an_image_is_copied_once_and_a_second_name_costs_nothing(containers: Containers) -> None:
-    pause = images.pause_image(build(print))
+    pause = images.make_pause_image(build(print))
     containers.start(images.full_name(pause), kubernetes=False)
     assert images.load(containers, pause)
     assert not images.load(containers, pause)
@@ -38,7 +38,7 @@ def test_an_image_is_copied_once_and_a_second_name_costs_nothing(containers: Con
 
 
 def test_containers_are_forgotten_and_images_stay(containers: Containers) -> None:
-    pause = images.pause_image(build(print))
+    pause = images.make_pause_image(build(print))
     containers.start(images.full_name(pause), kubernetes=False)
     images.load(containers, pause)
     containers.ctr("containers", "create", images.full_name(pause), "left-over")

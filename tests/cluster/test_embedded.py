@@ -35,7 +35,7 @@ print <$server>;
 @pytest.fixture(scope="module")
 def greeter(cluster: Cluster) -> Iterator[str]:
     """A pod that greets whoever connects, behind a Service of the same name. Yields the pod's name."""
-    images.base_image(print)
+    images.make_base_image(print)
     cluster.load(images.BASE)
     restricted = {
         "runAsNonRoot": True,

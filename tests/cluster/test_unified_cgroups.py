@@ -38,7 +38,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine,
     daemons.start(daemons.DOCKER, print)
     folder = tmp_path_factory.mktemp("guest")
     binaries = build(print)
-    pause = images.pause_image(binaries)
+    pause = images.make_pause_image(binaries)
     shell.run("docker", "save", "--output", folder / "pause.tar", pause)
     extra = {
         "kube": binaries.folder / "kube",

@@ -43,7 +43,7 @@ KUBELET = {
 @contextmanager
 def joined(guest: Machine, plane: ControlPlane, folder: Path) -> Iterator[str]:
     """The guest is a node of this control plane. Gives the name of an image that pods on it can have."""
-    pause = images.pause_image(plane.binaries)
+    pause = images.make_pause_image(plane.binaries)
     name = images.full_name(pause)
     guest.run(f"mkdir -p {FOLDER} && modprobe overlay")
     send(guest, plane.binaries.path("kubelet").resolve(), f"(cat >{FOLDER}/kubelet && chmod +x {FOLDER}/kubelet)")
@@ -71,7 +71,7 @@ def joined(guest: Machine, plane: ControlPlane, folder: Path) -> Iterator[str]:
 
 def _kubeconfig(plane: ControlPlane) -> object:
     """The node's own, by the address at which the guest sees the host's loopback."""
-    document = yaml.safe_load(plane.kubeconfig_for(f"system:node:{NODE}", ("system:nodes",)).read_text())
+    document = yaml.safe_load(plane.make_kubeconfig(f"system:node:{NODE}", ("system:nodes",)).read_text())
     [cluster] = document["clusters"]
     cluster["cluster"] |= {"server": plane.url.replace(plane.address, HOST), "tls-server-name": plane.address}
     return document

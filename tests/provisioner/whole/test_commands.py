@@ -66,7 +66,7 @@ def user(control_plane: ControlPlane, stage: Stage) -> Path:
     ]
     text = "---\n".join(json.dumps({"apiVersion": f"{rbac}/v1", **item}) + "\n" for item in objects)
     control_plane.kubectl("apply", "-f", "-", stdin=text)
-    return control_plane.kubeconfig_for(name)
+    return control_plane.make_kubeconfig(name)
 
 
 def test_the_documented_rights_are_enough(own_stage: Stage, user: Path, stage: Stage) -> None:
@@ -97,7 +97,7 @@ def test_check(stage: Stage, user: Path) -> None:
 
 def test_check_names_what_is_wrong(stage: Stage, control_plane: ControlPlane) -> None:
     stage.make_class(f"{stage.id}-check", {"target": "nowhere"})
-    nobody = control_plane.kubeconfig_for("nobody-at-all")
+    nobody = control_plane.make_kubeconfig("nobody-at-all")
     bad = command("check", "--config", config(stage), "--kubeconfig", nobody)
     assert bad.returncode == 1
     assert "missing: get persistentvolumes, list persistentvolumes" in bad.stdout
