@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lundock_common.portal import BadPort, BadPortal, Portal
 from provisioner.errors import Permanent
 
 FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs", "btrfs")
@@ -93,22 +94,16 @@ def _network(word: str) -> str:
 
 
 def _portal(value: str) -> str:
-    host, port = value, ""
-    if value.startswith("["):
-        host, _, rest = value[1:].partition("]")
-        port = rest.removeprefix(":")
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise ValueError("must be host, host:port or [IPv6]:port") from None
-    elif value.count(":") <= 1:
-        host, _, port = value.partition(":")
-        if not HOST.match(host):
-            raise ValueError("must be host, host:port or [IPv6]:port")
-    else:
+    if value.count(":") > 1 and not value.startswith("["):
         raise ValueError("must have its IPv6 address in brackets, such as [fd00::1]:3260")
-    if port and not (port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"has the port {port!r}, which is not between 1 and 65535")
+    try:
+        host = Portal.parse(value).host
+    except BadPort as error:
+        raise ValueError(f"has the port {error.port!r}, which is not between 1 and 65535") from None
+    except BadPortal:
+        raise ValueError("must be host, host:port or [IPv6]:port") from None
+    if ":" not in host and not HOST.match(host):
+        raise ValueError("must be host, host:port or [IPv6]:port")
     return value
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lundock_common import quantity
+from lundock_common.portal import Portal
 from provisioner.planning.claims import TARGET, ClaimName, ClaimRequest
 from provisioner.settings import TargetSettings
 from target_image.api import echo, requests, responses
@@ -136,10 +137,8 @@ def secret(name: SecretName, volume_id: str, chap: requests.Chap, identity: Iden
 def portal(target: TargetSettings, override: str, export: responses.Export) -> str:
     """host:port as initiators dial it, for the shard that serves the export."""
     ports = target.portal_ports
-    port = str(ports[export.shard]) if export.shard < len(ports) else export.portals[0].rpartition(":")[2]
-    host = override or (f"[{target.portal_host}]" if ":" in target.portal_host else target.portal_host)
-    has_port = ":" in host.rpartition("]")[2]
-    return host if has_port else f"{host}:{port}"
+    port = ports[export.shard] if export.shard < len(ports) else Portal.parse(export.portals[0]).port
+    return str(Portal.parse(override, port) if override else Portal(target.portal_host, port))
 
 
 def persistent_volume(
