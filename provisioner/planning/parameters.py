@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lundock_common.names import is_dns_label, is_iqn
 from lundock_common.portal import BadPort, BadPortal, Portal
 from provisioner.errors import Permanent
 
 FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs", "btrfs")
 """What kubelet can make and mount on Debian-like nodes; the API takes any string."""
 
-IQN = re.compile(r"^iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[A-Za-z0-9:.-]+)?$")
-LABEL_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
 
 FILE_SYSTEM_ALIASES = ("csi.storage.k8s.io/fstype", "fstype")
@@ -61,7 +60,7 @@ def _flag(yes: str, no: str) -> Callable[[str], bool]:
 
 def _target(value: str) -> dict[str, Any]:
     if "=" not in value:
-        if not LABEL_NAME.match(value):
+        if not is_dns_label(value):
             raise ValueError("must be a target's name, or labels such as zone=a,disk=ssd")
         return {"target": value}
     labels: dict[str, str] = {}
@@ -76,7 +75,7 @@ def _target(value: str) -> dict[str, Any]:
 def _initiators(value: str) -> tuple[str, ...]:
     names = _words(value)
     for name in names:
-        if not IQN.match(name):
+        if not is_iqn(name):
             raise ValueError(f"{name!r} is not an iSCSI name such as iqn.1993-08.org.debian:01:abc")
     return names
 
@@ -108,7 +107,7 @@ def _portal(value: str) -> str:
 
 
 def _name(value: str) -> str:
-    if not LABEL_NAME.match(value):
+    if not is_dns_label(value):
         raise ValueError("must be at most 63 of a-z, 0-9 and '-'")
     return value
 
