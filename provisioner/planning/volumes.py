@@ -11,7 +11,7 @@ from typing import Any
 from lundock_common import quantity
 from lundock_common.portal import Portal
 from provisioner.planning.claims import TARGET, ClaimName, ClaimRequest
-from provisioner.settings import TargetSettings
+from provisioner.settings import ChapSettings, TargetSettings
 from target_image.api import echo, requests, responses
 
 Json = dict[str, Any]
@@ -107,6 +107,12 @@ def chap(master_key: bytes, volume_id: str, generation: str, *, mutual: bool) ->
 
 def secret_name(volume_id: str, namespace: str) -> SecretName:
     return SecretName(namespace, f"{volume_id}-chap")
+
+
+def secret_of(request: ClaimRequest, settings: ChapSettings) -> SecretName:
+    """Where the Secret of a new volume is: in the namespace of its class, else the configured one, else its claim's."""
+    named = request.storage_class.parameters.chap_secret_namespace or settings.secret_namespace
+    return secret_name(request.volume_id, named or request.claim.namespace)
 
 
 def secret(name: SecretName, volume_id: str, chap: requests.Chap, identity: Identity, claim: ClaimName | None) -> Json:
