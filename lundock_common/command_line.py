@@ -132,6 +132,13 @@ class Size(click.ParamType[int]):
             self.fail(str(error), param, ctx)
 
 
+def kubeconfig_options(command: Command) -> Command:
+    """`--context` and `--kubeconfig`; the command gets them as `context` and `kubeconfig`, for kubeconfig.find."""
+    named_file = "The kubeconfig to use instead of the pod's service account or $KUBECONFIG."
+    command = click.option("--kubeconfig", type=click.Path(), metavar="FILE", help=named_file)(command)
+    return click.option("--context", metavar="NAME", help="The kubeconfig context to use.")(command)
+
+
 def filename_option(what: str) -> Callable[[Command], Command]:
     """`-f`, as kubectl's; the command gets a tuple of paths as `filenames`, for manifests.load.
 
