@@ -10,7 +10,7 @@ import yaml
 
 from lundock_common import manifests
 from lundock_common.command_line import filename_option
-from lundock_common.kubernetes_api import CLASSES, Json, Kube, KubernetesError, NotFound, claim_path, volume_path
+from lundock_common.kubernetes_api import CLASSES, Json, Kube, NotFound, claim_path, volume_path
 from provisioner import identity
 from provisioner.commands.options import cluster_options, connect, load
 from provisioner.errors import Permanent, SettingsError
@@ -144,14 +144,12 @@ def _provisioning(request: ClaimRequest, settings: Settings, identity: Identity)
 
 
 def looking_up(kube: Kube) -> Callable[[str], Json | None]:
-    """Reads one object, None where it is not there."""
+    """What reads one object; it gives None where there is none."""
 
     def look_up(path: str) -> Json | None:
         try:
             return kube.get(path)
         except NotFound:
             return None
-        except KubernetesError as error:
-            raise SettingsError(f"cannot look into the cluster: {error}") from error
 
     return look_up
