@@ -1,8 +1,15 @@
 """The one convention of all our commands.
 
-A subcommand's module is imported when it is asked for, so `--help` and the quick ones wait for nothing. What was
-expected to go wrong is one sentence on stderr, `error: …`, and exit code 1, as kubectl does it; wrong usage and a
-configuration that cannot be used are exit code 2, as click does it. A traceback is a mistake of ours.
+A subcommand's module is imported when it is asked for, so `--help` and the quick ones wait for nothing. How a
+command ends:
+
+    0   it did what was asked
+    1   what was expected to go wrong did, as kubectl has it; or the answer is no, as with the commands `check`
+    2   wrong usage, as click has it, or Unusable: a configuration or an input that has to change first
+
+An error is one sentence on stderr, `error: …`; a traceback is a mistake of ours. Unusable are: of lundock-target the
+agent's settings, of lundock-provisioner its configuration, a kubeconfig and manifests. vm-disks ends with 1 for its
+files too: one answer names all that is wrong with the spec, the claims and the cluster.
 """
 
 from __future__ import annotations
@@ -39,7 +46,7 @@ class Program(click.Group):
     """By name, in the order of `--help`."""
 
     failures: ClassVar[tuple[type[Exception], ...]] = ()
-    """Expected errors: exit code 1."""
+    """Errors that are expected: a Failure, unless they are `unusable`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's)
         return list(self.subcommands)
@@ -57,7 +64,7 @@ class Program(click.Group):
             formatter.write_dl([(name, subcommand.summary) for name, subcommand in self.subcommands.items()])
 
     def unusable(self) -> tuple[type[Exception], ...]:
-        """Errors of the configuration or the input: exit code 2. A method, so that `--help` does not import them."""
+        """Errors of the configuration or the input: Unusable. A method, so that `--help` need not import them."""
         return ()
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
@@ -68,7 +75,7 @@ class Program(click.Group):
             raise _misuse(error) from error
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand; expected errors become a Failure."""
+        """Run the subcommand; `unusable` and `failures` end the program as the convention says."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
@@ -90,7 +97,7 @@ class Failure(click.ClickException):
 
 
 class Unusable(Failure):
-    """The same with exit code 2: the input or the configuration is what has to change."""
+    """The same with exit code 2."""
 
     exit_code = 2
 
@@ -130,6 +137,13 @@ class Size(click.ParamType[int]):
             return quantity.parse_size(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+def kubeconfig_options(command: Command) -> Command:
+    """`--context` and `--kubeconfig`; the command gets them as `context` and `kubeconfig`, for kubeconfig.find."""
+    named_file = "The kubeconfig to use instead of the pod's service account or $KUBECONFIG."
+    command = click.option("--kubeconfig", type=click.Path(), metavar="FILE", help=named_file)(command)
+    return click.option("--context", metavar="NAME", help="The kubeconfig context to use.")(command)
 
 
 def filename_option(what: str) -> Callable[[Command], Command]:

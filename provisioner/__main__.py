@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from lundock_common.command_line import CONTEXT, Program, Subcommand
-from provisioner.errors import ProvisionerError
+from lundock_common.kubernetes_api import KubernetesError, NoConfiguration
+from provisioner.errors import ProvisionerError, SettingsError
 
 
 class LundockProvisioner(Program):
-    """Every error that a subcommand ends with is one of the configuration, the input or the cluster."""
+    """`--help` imports neither the settings nor YAML."""
 
     subcommands = {  # noqa: RUF012 (ClassVar of Program)
         "run": Subcommand(
@@ -30,12 +31,13 @@ class LundockProvisioner(Program):
         ),
     }
 
+    failures = (ProvisionerError, KubernetesError)
+
     def unusable(self) -> tuple[type[Exception], ...]:
-        """All that a subcommand is expected to end with."""
-        from lundock_common.kubernetes_api import KubernetesError
+        """The configuration, the kubeconfig or the manifests."""
         from lundock_common.manifests import ManifestError
 
-        return ProvisionerError, KubernetesError, ManifestError
+        return SettingsError, NoConfiguration, ManifestError
 
 
 @click.group(cls=LundockProvisioner, context_settings=CONTEXT)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lundock_common.kubernetes_api import AlreadyExists, NotFound, secrets_path
+from lundock_common.kubernetes_api import AlreadyExists, NotFound, object_path, secrets_path
 from provisioner.context import Context
 from provisioner.errors import Permanent
 from provisioner.planning import volumes
@@ -38,9 +38,7 @@ class Credentials:
         if parameters.chap == "off":
             return None
         chap = self.derive(request.volume_id, request.generation, mutual=parameters.chap == "mutual")
-        configured = self._context.settings.chap.secret_namespace
-        namespace = parameters.chap_secret_namespace or configured or request.claim.namespace
-        return Login(chap, volumes.secret_name(request.volume_id, namespace))
+        return Login(chap, volumes.secret_of(request, self._context.settings.chap))
 
     def derive(self, volume_id: str, generation: str, *, mutual: bool) -> requests.Chap:
         """The same credentials whenever they are asked for.
@@ -59,23 +57,25 @@ class Credentials:
     def write(self, login: Login, volume_id: str, claim: ClaimName | None) -> None:
         """Create the Secret, or replace the one that is there: which of the two is found out without reading it."""
         body = volumes.secret(login.secret, volume_id, login.chap, self._context.identity, claim)
-        path = secrets_path(login.secret.namespace)
         try:
-            self._context.kube.create(path, body)
+            self._context.kube.create(secrets_path(login.secret.namespace), body)
         except AlreadyExists:
-            self._context.kube.replace(f"{path}/{login.secret.name}", body)
+            self._context.kube.replace(_path(login.secret), body)
 
     def replace(self, login: Login, volume_id: str, claim: ClaimName | None) -> bool:
         """Replace the Secret, or create it where it is missing. Returns whether it was missing."""
         body = volumes.secret(login.secret, volume_id, login.chap, self._context.identity, claim)
-        path = secrets_path(login.secret.namespace)
         try:
-            self._context.kube.replace(f"{path}/{login.secret.name}", body)
+            self._context.kube.replace(_path(login.secret), body)
         except NotFound:
-            self._context.kube.create(path, body)
+            self._context.kube.create(secrets_path(login.secret.namespace), body)
             return True
         return False
 
     def delete(self, name: SecretName) -> None:
         """Delete the Secret. Succeeds if it does not exist."""
-        self._context.kube.delete(f"{secrets_path(name.namespace)}/{name.name}")
+        self._context.kube.delete(_path(name))
+
+
+def _path(name: SecretName) -> str:
+    return object_path(name.namespace, "secrets", name.name)

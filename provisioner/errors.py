@@ -1,7 +1,7 @@
 """What can go wrong in the provisioner, and what each means for the claim or volume in hand.
 
 ProvisionerError
-├── SettingsError          the configuration file is wrong; the process ends with code 2
+├── SettingsError          the configuration or a command's input is wrong; the process ends with code 2
 ├── Permanent              wrong input: one event, no retry until the object or its class changes
 ├── Transient              try again after `delay_s`, or after the key's back-off where it is None
 │   └── Busy               a target has no turn for us at this moment; nobody has to know
@@ -15,7 +15,7 @@ class ProvisionerError(Exception):
 
 
 class SettingsError(ProvisionerError):
-    """The configuration file cannot be used; the message names the field and what it should be."""
+    """The configuration, or what a command was given, cannot be used; the message says what it should be."""
 
 
 class Coded(ProvisionerError):

@@ -78,7 +78,7 @@ class Maker:
             Permanent: wrong input.
             Transient: not now; says why, and what to do.
         """
-        target = self._place(request)
+        target = self._choose_and_note_target(request)
         if isinstance(target, Again):
             return target
         login = self._credentials.of(request)
@@ -117,7 +117,7 @@ class Maker:
             log.info("removed what was begun for a claim that is gone", target=target.name)
         self.forget(claim)
 
-    def _place(self, request: ClaimRequest) -> Target | Again:
+    def _choose_and_note_target(self, request: ClaimRequest) -> Target | Again:
         """Choose the target, and note it on the claim before anything is made there if there was a choice."""
         targets = self._context.targets
         allowed = placement.candidates(request.storage_class, request.target, targets.settings)
@@ -159,7 +159,7 @@ class Maker:
 
     def _fill(self, request: ClaimRequest, target: Target, attempt: Attempt) -> responses.Volume | Again:
         """Ask the target for the volume with its content; Again until it is ready."""
-        spec = volumes.volume_spec(request, self._context.identity, self._sources.on_target(request, target))
+        spec = volumes.volume_spec(request, self._context.identity, self._sources.ensure_on_target(request, target))
         try:
             volume = target.ensure_volume(request.volume_id, spec)
         except Permanent as error:

@@ -173,7 +173,7 @@ class Reconciler:
         claim = self._caches.claims.get(str(name))
         spec = claim["spec"] if claim else {}
         storage_class = self._caches.classes.get(spec.get("storageClassName") or "")
-        pv = self._caches.pvs.get(spec.get("volumeName") or f"pvc-{name.uid}")
+        pv = self._caches.pvs.get(spec.get("volumeName") or volume_id(name.uid))
         return plan.plan_claim(name, claim, storage_class, pv, self._context.identity)
 
     def _reconcile_claim(self, name: ClaimName) -> Outcome:

@@ -7,7 +7,6 @@ pydantic-settings, as in the agent: docs/decisions/0404.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -17,9 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic.alias_generators import to_camel
 
 from lundock_common.limits import Pace
+from lundock_common.names import is_dns_label
 from provisioner.errors import SettingsError
-
-DNS_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 
 
 def _http_url(value: str) -> str:
@@ -30,7 +28,7 @@ def _http_url(value: str) -> str:
 
 
 def _dns_label(value: str) -> str:
-    if not DNS_LABEL.match(value):
+    if not is_dns_label(value):
         raise ValueError("must be a DNS-1123 label: at most 63 of a-z, 0-9 and '-'")
     return value
 

@@ -23,14 +23,14 @@ class Origin:
 
 
 class Sources:
-    """Thread-safe: it only looks, and registers images, which may be done again."""
+    """Thread-safe. All that it changes is that a target knows an image, which may be done again."""
 
     def __init__(self, context: Context, caches: Caches) -> None:
         self._context = context
         self._caches = caches
 
-    def on_target(self, request: ClaimRequest, target: Target) -> requests.Source:
-        """The source as the target takes it. An image by URL is registered there.
+    def ensure_on_target(self, request: ClaimRequest, target: Target) -> requests.Source:
+        """Register an image by URL on the target. Returns the source as the target takes it.
 
         Raises:
             Permanent: it may not be used, or cannot be cloned.

@@ -1,1 +1,1 @@
-"""What the subcommands of `lundock-provisioner` do beside `run`."""
+"""The subcommands of `lundock-provisioner`, a module each."""

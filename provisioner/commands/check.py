@@ -10,6 +10,7 @@ from typing import Literal
 
 import click
 
+from lundock_common import tables
 from lundock_common.kubernetes_api import CLASSES, Kube, OutcomeUnknown, Refused
 from provisioner.commands.options import cluster_options, connect, load
 from provisioner.errors import Permanent, SettingsError, Transient
@@ -26,7 +27,7 @@ VERSION_PREFIX = 2
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `check`."""
+    """One row of `check`."""
 
     level: Literal["ok", "warning", "error"]
     what: str
@@ -169,6 +170,6 @@ def check(config: str, kubeconfig: str | None, context: str | None) -> None:
     settings = load(config, text_logs=True)
     kube = connect(settings, kubeconfig, context)
     found = findings(kube, settings, Targets(settings, Metrics()), version("lundock"))
-    for finding in found:
-        click.echo(f"{finding.level:8}{finding.what}: {finding.detail}")
+    rows = [(finding.level, finding.what, finding.detail) for finding in found]
+    click.echo(tables.render(("level", "checked", "detail"), rows))
     sys.exit(1 if any(finding.level == "error" for finding in found) else 0)

@@ -10,6 +10,7 @@ import click
 
 from lundock_common import kubeconfig as kubeconfigs
 from lundock_common import logs
+from lundock_common.command_line import kubeconfig_options
 from lundock_common.kubernetes_api import Kube
 from provisioner import settings as settings_file
 from provisioner.settings import Settings
@@ -20,16 +21,9 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def cluster_options(command: Command) -> Command:
-    """--config, --kubeconfig and --context."""
-    for option in (
-        click.option("--context", help="Context of the kubeconfig file."),
-        click.option(
-            "--kubeconfig", type=click.Path(exists=True), help="Instead of the pod's service account, or $KUBECONFIG."
-        ),
-        click.option("--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file, YAML."),
-    ):
-        command = option(command)
-    return command
+    """--config, --context and --kubeconfig."""
+    config = click.option("--config", default=DEFAULT_CONFIG, show_default=True, help="The configuration file, YAML.")
+    return config(kubeconfig_options(command))
 
 
 def load(config: str, *, text_logs: bool) -> Settings:

@@ -10,14 +10,14 @@ import yaml
 
 from lundock_common import manifests
 from lundock_common.command_line import filename_option
-from lundock_common.kubernetes_api import CLASSES, Json, Kube, KubernetesError, NotFound, volume_path
+from lundock_common.kubernetes_api import CLASSES, Json, Kube, NotFound, claim_path, volume_path
 from provisioner import identity
 from provisioner.commands.options import cluster_options, connect, load
 from provisioner.errors import Permanent, SettingsError
 from provisioner.planning import plan as planning
 from provisioner.planning import volumes
 from provisioner.planning.claims import PROVISIONER_KEYS as PROVISIONER
-from provisioner.planning.claims import ClaimRequest, name_of, notes_of
+from provisioner.planning.claims import ClaimRequest, name_of, notes_of, volume_id
 from provisioner.planning.placement import candidates
 from provisioner.planning.volumes import Identity
 from provisioner.settings import Settings
@@ -73,7 +73,7 @@ def plan_claim(
     """What would be done with a claim that is in a file, as data. `look_up` reads an object of the cluster."""
     meta = claim["metadata"]
     meta.setdefault("namespace", "default")
-    there = look_up(f"/api/v1/namespaces/{meta['namespace']}/persistentvolumeclaims/{meta.get('name')}")
+    there = look_up(claim_path(str(meta["namespace"]), str(meta["name"])))
     if there is not None:
         meta["uid"] = there["metadata"]["uid"]
         claim["spec"].setdefault("volumeName", there["spec"].get("volumeName"))
@@ -84,7 +84,7 @@ def plan_claim(
         # kube-controller-manager would write this.
         meta["annotations"] = {**notes_of(claim), PROVISIONER[0]: storage_class["provisioner"]}
     name = name_of(claim)
-    pv = look_up(volume_path(claim["spec"].get("volumeName") or f"pvc-{name.uid}"))
+    pv = look_up(volume_path(claim["spec"].get("volumeName") or volume_id(name.uid)))
     head = {"claim": str(name), "uid": name.uid}
     try:
         step = planning.plan_claim(name, claim, storage_class, pv, identity)
@@ -114,8 +114,7 @@ def _provisioning(request: ClaimRequest, settings: Settings, identity: Identity)
     allowed = candidates(request.storage_class, request.target, settings.targets)
     target = next(item for item in settings.targets if item.name == allowed[0])
     chap = request.storage_class.parameters.chap
-    namespace = request.storage_class.parameters.chap_secret_namespace or settings.chap.secret_namespace
-    secret = volumes.secret_name(request.volume_id, namespace or request.claim.namespace)
+    secret = volumes.secret_of(request, settings.chap)
     export = responses.Export(
         id=request.volume_id,
         iqn=volumes.iqn(identity, request.volume_id),
@@ -145,14 +144,12 @@ def _provisioning(request: ClaimRequest, settings: Settings, identity: Identity)
 
 
 def looking_up(kube: Kube) -> Callable[[str], Json | None]:
-    """Reads one object, None where it is not there."""
+    """What reads one object; it gives None where there is none."""
 
     def look_up(path: str) -> Json | None:
         try:
             return kube.get(path)
         except NotFound:
             return None
-        except KubernetesError as error:
-            raise SettingsError(f"cannot look into the cluster: {error}") from error
 
     return look_up

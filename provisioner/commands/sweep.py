@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from lundock_common import tables
+from lundock_common.command_line import output_option
 from lundock_common.kubernetes_api import CLASSES
 from provisioner import identity
 from provisioner.commands.options import cluster_options, connect, load
@@ -21,15 +22,17 @@ from provisioner.targets import Targets
 @click.command()
 @cluster_options
 @click.option("--dry-run/--remove", default=True, show_default=True, help="Only print, or do what is due as well.")
-def sweep(config: str, kubeconfig: str | None, context: str | None, dry_run: bool) -> None:
+@output_option
+def sweep(config: str, kubeconfig: str | None, context: str | None, dry_run: bool, output: tables.Form) -> None:
     """List volumes of this release that no claim and no PV names any more, with reasons.
 
     With --remove, what is due is done once: an orphan that was made longer ago than sweep.graceSeconds goes to
     the trash, and what has been in the trash as long is deleted.
 
     \b
-    Example:
+    Examples:
       lundock-provisioner sweep --dry-run
+      lundock-provisioner sweep -o json
     """
     settings = load(config, text_logs=True)
     if not dry_run:
@@ -40,16 +43,24 @@ def sweep(config: str, kubeconfig: str | None, context: str | None, dry_run: boo
     recorder.start()
     places = secret_namespaces(kube.list(CLASSES)[0], settings)
     parts = Context(kube, Targets(settings, metrics), recorder, metrics, identity.of(kube, settings), settings)
-    click.echo(render(Sweeper(parts, lambda: places).sweep(dry_run=dry_run, since_creation=True)))
+    click.echo(render(Sweeper(parts, lambda: places).sweep(dry_run=dry_run, since_creation=True), output))
     recorder.stop()
 
 
-def render(steps: Sequence[tuple[str, Step]]) -> str:
-    """One line for each orphan, with what would be done and why."""
-    if not steps:
-        return "No orphans: every volume of this release is named by a claim or a PV."
+def render(steps: Sequence[tuple[str, Step]], form: tables.Form) -> str:
+    """Each orphan with what would be done and why, of these targets."""
     rows = [
-        (target, step.orphan.volume.id, step.orphan.volume.size_bytes, step.action, f"{step.orphan.why}; {step.why}")
+        {
+            "target": target,
+            "volume": step.orphan.volume.id,
+            "size_bytes": step.orphan.volume.size_bytes,
+            "action": step.action,
+            "reason": f"{step.orphan.why}; {step.why}",
+        }
         for target, step in steps
     ]
-    return tables.render(("target", "volume", "size", "action", "reason"), rows)
+    if form in ("json", "yaml"):
+        return tables.serialize(rows, form)
+    if not rows:
+        return "No orphans: every volume of this release is named by a claim or a PV."
+    return tables.render(("target", "volume", "size", "action", "reason"), [[*row.values()] for row in rows])

@@ -1,1 +1,1 @@
-"""What any Kubernetes controller needs: client, informer, queue, elector, events. Knows no claims and no targets."""
+"""What any Kubernetes controller needs: informer, queue, elector, events. Knows no claims and no targets."""

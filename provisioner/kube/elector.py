@@ -24,6 +24,7 @@ from lundock_common.kubernetes_api import (
     Kube,
     KubernetesError,
     NotFound,
+    object_path,
     objects_path,
 )
 from provisioner.errors import SettingsError
@@ -57,7 +58,7 @@ class Elector:
         self._settings = settings
         self._identity = identity
         self._lost = lost
-        self._path = objects_path(settings.namespace, "leases", LEASE_GROUP)
+        self._path = object_path(settings.namespace, "leases", settings.name, LEASE_GROUP)
         self._seen: tuple[str, float] = ("", 0.0)
         """The Lease's resource version, and when it was first seen: other machines' clocks are not trusted."""
         self._lease: Json | None = None
@@ -128,7 +129,7 @@ class Elector:
             else:
                 return True
         try:
-            lease = self._kube.get(f"{self._path}/{self._settings.name}")
+            lease = self._kube.get(self._path)
         except NotFound:
             return self._create()
         spec = lease.get("spec") or {}
@@ -156,7 +157,7 @@ class Elector:
         body = {"apiVersion": LEASE_GROUP, "kind": "Lease", "metadata": meta, "spec": spec}
         at = time.monotonic()
         try:
-            self._lease = self._kube.create(self._path, body)
+            self._lease = self._kube.create(objects_path(self._settings.namespace, "leases", LEASE_GROUP), body)
         except AlreadyExists:
             return False
         self._renewed_at = at
@@ -172,7 +173,7 @@ class Elector:
         assert self._lease is not None  # noqa: S101 (held by every caller)
         spec = {**(self._lease.get("spec") or {}), **self._spec(), **changes}
         at = time.monotonic()
-        self._lease = self._kube.replace(f"{self._path}/{self._settings.name}", {**self._lease, "spec": spec})
+        self._lease = self._kube.replace(self._path, {**self._lease, "spec": spec})
         self._renewed_at = at
 
     def _spec(self) -> Json:

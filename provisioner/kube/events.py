@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import structlog
 
-from lundock_common.kubernetes_api import AlreadyExists, Kube, KubernetesError, NotFound
+from lundock_common.kubernetes_api import AlreadyExists, Kube, KubernetesError, NotFound, object_path, objects_path
 
 log = structlog.get_logger()
 
@@ -107,20 +107,19 @@ class Recorder:
         self._said.move_to_end(event.name)
         while len(self._said) > self._capacity:
             self._said.popitem(last=False)
-        path = f"/api/v1/namespaces/{event.subject.namespace or 'default'}/events"
+        namespace = event.subject.namespace or "default"
+        path = object_path(namespace, "events", event.name)
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         if count:
             try:
-                self._kube.patch(
-                    f"{path}/{event.name}", {"count": count + 1, "lastTimestamp": at, "message": event.message}
-                )
+                self._kube.patch(path, {"count": count + 1, "lastTimestamp": at, "message": event.message})
                 return
             except NotFound:
                 pass  # events live an hour; say it again
         try:
-            self._kube.create(path, self._body(event, at))
+            self._kube.create(objects_path(namespace, "events"), self._body(event, at))
         except AlreadyExists:
-            self._kube.patch(f"{path}/{event.name}", {"lastTimestamp": at, "message": event.message})
+            self._kube.patch(path, {"lastTimestamp": at, "message": event.message})
 
     def _body(self, event: Event, at: str) -> dict[str, Any]:
         subject = event.subject

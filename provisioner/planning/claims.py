@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from lundock_common import quantity
+from lundock_common.names import is_dns_label
 from provisioner.errors import Permanent
 from provisioner.planning import parameters
 from provisioner.planning.parameters import Parameters
@@ -28,7 +29,6 @@ ROTATE = "lundock.io/rotate-chap"
 ACCESS_MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
 MAX_SIZE_BYTES = 2**60
 
-_IMAGE_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 _IMAGE_URL = re.compile(r"^(https?://[^\s#]+)#(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")
 
 
@@ -252,7 +252,7 @@ def _source(claim: Json, policy: ClassPolicy) -> Source:
     name = wanted or policy.parameters.image
     if not name:
         return Empty()
-    if not _IMAGE_NAME.match(name):
+    if not is_dns_label(name):
         raise Permanent(
             "BadImage",
             f"annotation {IMAGE}: {name!r} is neither an image's name (a-z, 0-9, '-') nor URL#sha256:<64 hex digits>.",

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lundock_common.names import is_dns_label, is_iqn
+from lundock_common.portal import BadPort, BadPortal, Portal
 from provisioner.errors import Permanent
 
 FILE_SYSTEMS = ("ext4", "ext3", "ext2", "xfs", "btrfs")
 """What kubelet can make and mount on Debian-like nodes; the API takes any string."""
 
-IQN = re.compile(r"^iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[A-Za-z0-9:.-]+)?$")
-LABEL_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
 HOST = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
 
 FILE_SYSTEM_ALIASES = ("csi.storage.k8s.io/fstype", "fstype")
@@ -60,7 +60,7 @@ def _flag(yes: str, no: str) -> Callable[[str], bool]:
 
 def _target(value: str) -> dict[str, Any]:
     if "=" not in value:
-        if not LABEL_NAME.match(value):
+        if not is_dns_label(value):
             raise ValueError("must be a target's name, or labels such as zone=a,disk=ssd")
         return {"target": value}
     labels: dict[str, str] = {}
@@ -75,7 +75,7 @@ def _target(value: str) -> dict[str, Any]:
 def _initiators(value: str) -> tuple[str, ...]:
     names = _words(value)
     for name in names:
-        if not IQN.match(name):
+        if not is_iqn(name):
             raise ValueError(f"{name!r} is not an iSCSI name such as iqn.1993-08.org.debian:01:abc")
     return names
 
@@ -93,27 +93,21 @@ def _network(word: str) -> str:
 
 
 def _portal(value: str) -> str:
-    host, port = value, ""
-    if value.startswith("["):
-        host, _, rest = value[1:].partition("]")
-        port = rest.removeprefix(":")
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise ValueError("must be host, host:port or [IPv6]:port") from None
-    elif value.count(":") <= 1:
-        host, _, port = value.partition(":")
-        if not HOST.match(host):
-            raise ValueError("must be host, host:port or [IPv6]:port")
-    else:
+    if value.count(":") > 1 and not value.startswith("["):
         raise ValueError("must have its IPv6 address in brackets, such as [fd00::1]:3260")
-    if port and not (port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"has the port {port!r}, which is not between 1 and 65535")
+    try:
+        host = Portal.parse(value).host
+    except BadPort as error:
+        raise ValueError(f"has the port {error.port!r}, which is not between 1 and 65535") from None
+    except BadPortal:
+        raise ValueError("must be host, host:port or [IPv6]:port") from None
+    if ":" not in host and not HOST.match(host):
+        raise ValueError("must be host, host:port or [IPv6]:port")
     return value
 
 
 def _name(value: str) -> str:
-    if not LABEL_NAME.match(value):
+    if not is_dns_label(value):
         raise ValueError("must be at most 63 of a-z, 0-9 and '-'")
     return value
 

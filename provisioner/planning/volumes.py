@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lundock_common import quantity
+from lundock_common.portal import Portal
 from provisioner.planning.claims import TARGET, ClaimName, ClaimRequest
-from provisioner.settings import TargetSettings
+from provisioner.settings import ChapSettings, TargetSettings
 from target_image.api import echo, requests, responses
 
 Json = dict[str, Any]
@@ -108,6 +109,12 @@ def secret_name(volume_id: str, namespace: str) -> SecretName:
     return SecretName(namespace, f"{volume_id}-chap")
 
 
+def secret_of(request: ClaimRequest, settings: ChapSettings) -> SecretName:
+    """Where the Secret of a new volume is: in the namespace of its class, else the configured one, else its claim's."""
+    named = request.storage_class.parameters.chap_secret_namespace or settings.secret_namespace
+    return secret_name(request.volume_id, named or request.claim.namespace)
+
+
 def secret(name: SecretName, volume_id: str, chap: requests.Chap, identity: Identity, claim: ClaimName | None) -> Json:
     """The Secret as kubelet and libvirt read it. A claim of the same namespace owns it, and takes it along."""
     data = {"node.session.auth.username": chap.username, "node.session.auth.password": chap.password.get_secret_value()}
@@ -136,10 +143,8 @@ def secret(name: SecretName, volume_id: str, chap: requests.Chap, identity: Iden
 def portal(target: TargetSettings, override: str, export: responses.Export) -> str:
     """host:port as initiators dial it, for the shard that serves the export."""
     ports = target.portal_ports
-    port = str(ports[export.shard]) if export.shard < len(ports) else export.portals[0].rpartition(":")[2]
-    host = override or (f"[{target.portal_host}]" if ":" in target.portal_host else target.portal_host)
-    has_port = ":" in host.rpartition("]")[2]
-    return host if has_port else f"{host}:{port}"
+    port = ports[export.shard] if export.shard < len(ports) else Portal.parse(export.portals[0]).port
+    return str(Portal.parse(override, port) if override else Portal(target.portal_host, port))
 
 
 def persistent_volume(

@@ -5,11 +5,6 @@ from __future__ import annotations
 import socket
 
 
-def join(address: str, port: int) -> str:
-    """host:port, IPv6 in brackets (RFC 3986 section 3.2.2)."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 def usable(address: str) -> bool:
     """Whether the machine can bind the address: "::" is a wish where there is no IPv6."""
     if ":" not in address:

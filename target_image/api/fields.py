@@ -7,11 +7,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints
 
-Id = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-"""A DNS-1123 label: what Kubernetes names are made of."""
+from lundock_common.names import DNS_LABEL, IQN
 
-Iqn = Annotated[str, StringConstraints(pattern=r"^iqn\.\d{4}-\d{2}\.[a-z0-9.-]+(:[A-Za-z0-9:.-]+)?$", max_length=223)]
-"""An iSCSI qualified name (RFC 7143 section 4.2.7.4), without the underscore that tgt refuses."""
+Id = Annotated[str, StringConstraints(pattern=DNS_LABEL)]
+Iqn = Annotated[str, StringConstraints(pattern=IQN, max_length=223)]
+"""At most 223 bytes (RFC 7143 section 4.2.7)."""
 
 ChapName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9@._:-]{1,223}$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$")]

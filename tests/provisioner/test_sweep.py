@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -144,7 +145,8 @@ def test_an_orphan_goes_to_the_trash_and_then_away_with_its_secrets() -> None:
     world.sweeper.sweep()
     assert not agent.volumes
     assert not world.api.under("secrets")
-    assert "No orphans" in render(world.sweeper.sweep())
+    assert "No orphans" in render(world.sweeper.sweep(), "table")
+    assert render([], "json") == "[]"
 
 
 def orphaned(world: World, *names: str) -> list[str]:
@@ -295,6 +297,10 @@ def test_a_pv_without_its_volume_is_reported_and_kept() -> None:
 
 def test_the_table_gives_reasons() -> None:
     step = judging.Step(Orphan(volume("pvc-a"), "made for claim ns/a, which is gone"), "trash", "an orphan for long")
-    table = render([("t0", step)])
+    table = render([("t0", step)], "table")
     assert table.splitlines()[0].split() == ["TARGET", "VOLUME", "SIZE", "ACTION", "REASON"]
     assert "made for claim ns/a, which is gone; an orphan for long" in table
+    reason = "made for claim ns/a, which is gone; an orphan for long"
+    assert json.loads(render([("t0", step)], "json")) == [
+        {"target": "t0", "volume": "pvc-a", "size_bytes": 1, "action": "trash", "reason": reason}
+    ]

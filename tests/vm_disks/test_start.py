@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from lundock_common.portal import Portal
 from tests.capabilities import need
 from tests.vm_disks import cases
 from tests.vm_disks_runtime.target import Lun, Target
 from vm_disks.model import CloudInitSource, Disk
-from vm_disks.resolution.address import Portal
 from vm_disks.xml import domain_xml, markup
 
 pytestmark = pytest.mark.integration

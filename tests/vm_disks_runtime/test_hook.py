@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from lundock_common.portal import Portal
 from vm_disks import hook
 from vm_disks.errors import SpecError, VmDisksError
 from vm_disks.model import ClaimSource, Disk, DiskSpec
-from vm_disks.resolution.address import ChapReference, LunAddress, Portal
+from vm_disks.resolution.address import ChapReference, LunAddress
 
 DOMAIN = """<domain type="kvm" xmlns:qemu="http://libvirt.org/schemas/domain/qemu/1.0">
   <name>default_vm</name>

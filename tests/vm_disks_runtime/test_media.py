@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.portal import Portal
 from tests.capabilities import need
 from tests.vm_disks_runtime.target import Lun, Target
 from vm_disks.errors import SpecError, ToolError
 from vm_disks.model import CloudInitSource, VmSpec
-from vm_disks.resolution.address import LunAddress, Portal
+from vm_disks.resolution.address import LunAddress
 from vm_disks.resolution.chap import Credentials
 from vm_disks.resolution.lookup import FromManifests
 from vm_disks.runtime import media, tools

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from lundock_common.command_line import filename_option
+from lundock_common.command_line import filename_option, kubeconfig_options
 from vm_disks import documents, specs
 from vm_disks.errors import DocumentError
 from vm_disks.model import ClaimSource, Disk, NoMedium, VmSpec
@@ -34,8 +34,7 @@ def vm_options(command: Command) -> Command:
                 "The VM spec, and where no cluster is to be asked its claims, volumes and Secrets.",
             ),
             click.option("-n", "--namespace", metavar="NAME", help="For a VM spec that names none."),
-            click.option("--context", metavar="NAME", help="The kubeconfig context to use."),
-            click.option("--kubeconfig", metavar="FILE", help="The kubeconfig to use instead of $KUBECONFIG."),
+            kubeconfig_options,
             click.option(
                 "-p", "--param", "parameters", multiple=True, metavar="KEY=VALUE", help="A Template's parameter."
             ),

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from lundock_common.portal import BadPortal, Portal
 from vm_disks.errors import (
     BadAddress,
     BindingBroken,
@@ -20,7 +21,7 @@ from vm_disks.errors import (
 from vm_disks.model import ClaimSource
 from vm_disks.objects import Document, listed, part
 from vm_disks.resolution import chap, services
-from vm_disks.resolution.address import BadPortal, ChapReference, LunAddress, Portal, parse_portal
+from vm_disks.resolution.address import ChapReference, LunAddress, parse_portal
 from vm_disks.resolution.lookup import Lookup
 from vm_disks.specs.volumes import NAME
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from lundock_common.portal import Portal
 from vm_disks.objects import Document, listed, mappings, part
-from vm_disks.resolution.address import Portal
 from vm_disks.resolution.lookup import Lookup
 
 _SERVICE = re.compile(r"(?P<name>[a-z]([a-z0-9-]*[a-z0-9])?)(\.(?P<namespace>[a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?)?")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 
+from lundock_common.portal import Portal
 from vm_disks.errors import PortalUnreachable
-from vm_disks.resolution.address import Portal
 
 TIMEOUT_S = 3.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lundock_common.portal import Portal
 from lundock_common.quantity import for_people
 from target_image.agent.demo import usage
 
@@ -19,7 +20,7 @@ class Row:
     state: str
 
 
-def banner(portal: usage.Portal, iqn: str, rows: Sequence[Row], username: str | None, warnings: Sequence[str]) -> str:
+def banner(portal: Portal, iqn: str, rows: Sequence[Row], username: str | None, warnings: Sequence[str]) -> str:
     """Several lines for a terminal."""
     boot_lun = next((row.lun for row in rows if row.lun > 1 and row.size_bytes), 1)
     lines = ["", f"Lundock serves {iqn}" + ("" if username is None else f" (CHAP user {username})")]

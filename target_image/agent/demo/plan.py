@@ -20,7 +20,7 @@ from pathlib import Path
 
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from target_image.agent.demo.usage import Portal
+from lundock_common.portal import Portal
 from target_image.agent.errors import SettingsError
 from target_image.agent.images import catalogue, qcow2
 from target_image.agent.images.library import DEMO

@@ -13,7 +13,7 @@ import structlog
 import uvicorn
 from prometheus_client import make_asgi_app
 
-from target_image.agent.demo.usage import Portal
+from lundock_common.portal import Portal
 from target_image.agent.errors import AgentError, SettingsError
 from target_image.agent.http import app, pages
 from target_image.agent.http.metrics import Metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,8 +91,10 @@ def test_the_documented_rights_are_enough(own_stage: Stage, user: Path, stage: S
 def test_check(stage: Stage, user: Path) -> None:
     good = command("check", "--config", config(stage), "--kubeconfig", user)
     assert good.returncode == 0, good.stdout + good.stderr
-    assert "rights: everything that is needed is allowed" in good.stdout
-    assert f"StorageClass {stage.id}: on {stage.targets[0].name}" in good.stdout
+    rows = [re.split(" {3,}", line) for line in good.stdout.splitlines()]
+    assert rows[0] == ["LEVEL", "CHECKED", "DETAIL"]
+    assert ["ok", "rights", "everything that is needed is allowed"] in rows
+    assert ["ok", f"StorageClass {stage.id}", f"on {stage.targets[0].name}"] in rows
     assert "engine tgt" in good.stdout
 
 
@@ -195,6 +198,8 @@ def test_sweep_lists_an_orphan_and_removes_it_only_when_told(stage: Stage) -> No
     assert listed.returncode == 0, listed.stderr
     assert "pvc-0" in listed.stdout
     assert f"made for claim {stage.namespace}/x (uid 0), which is gone" in listed.stdout
+    as_json = command("sweep", "--config", file, "--kubeconfig", stage.kubeconfig, "-o", "json")
+    assert [row["volume"] for row in json.loads(as_json.stdout)] == ["pvc-0"]
     there = client.get_volume("pvc-0")
     assert there is not None
     assert there.trashed_at is None

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.portal import Portal
 from target_image.agent.demo.plan import Plan, parse_size, plan
-from target_image.agent.demo.usage import Portal
 from target_image.agent.errors import SettingsError
 from target_image.agent.images import catalogue, qcow2
 from tests.capabilities import need
@@ -192,4 +192,4 @@ def test_odd_files_are_warned_about(tmp_path: Path) -> None:
 )
 def test_portals(text: str, portal: Portal, shown: str) -> None:
     assert planned(PORTAL=text).portal == portal
-    assert str(portal) == shown
+    assert portal.short() == shown

@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import subprocess
 
+from lundock_common.portal import Portal
 from target_image.agent.demo.banner import Row, banner
-from target_image.agent.demo.usage import Portal, commands
+from target_image.agent.demo.usage import commands
 from tests.capabilities import need
 
 IQN = "iqn.2017-01.io.kubevirt:sn.42"

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from target_image.agent.demo import usage
+from lundock_common.portal import Portal
 from target_image.agent.http import pages
 from target_image.agent.http.pages.view import MAX_EXPORTS, Page, page
 from target_image.agent.service.agent import Agent
@@ -57,7 +57,7 @@ def export(id: str = "e", volumes: tuple[str, ...] = ("v",), **more: object) -> 
 
 def shown(**more: object) -> Page:
     parts: dict[str, object] = {
-        "portal": usage.Portal("host", 3260), "ready": True, "capabilities": CAPABILITIES, "capacity": CAPACITY,
+        "portal": Portal("host", 3260), "ready": True, "capabilities": CAPABILITIES, "capacity": CAPACITY,
         "exports": [export()], "volumes": [volume("v")], "images": [], "sessions": [],
     }  # fmt: skip
     return page(**(parts | more))  # type: ignore[arg-type]

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vm_disks.resolution.address import BadPortal, Portal, parse_portal
+from lundock_common.portal import BadPortal, Portal
+from vm_disks.resolution.address import parse_portal
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lundock_common.portal import Portal
 from vm_disks import resolve
 from vm_disks.errors import (
     BadAddress,
@@ -22,7 +23,7 @@ from vm_disks.errors import (
 )
 from vm_disks.model import ClaimSource, DiskSpec, VmSpec
 from vm_disks.resolution import claims
-from vm_disks.resolution.address import LunAddress, Portal
+from vm_disks.resolution.address import LunAddress
 from vm_disks.resolution.lookup import FromManifests
 
 CLAIM: dict[str, Any] = {

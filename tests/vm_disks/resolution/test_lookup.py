@@ -15,11 +15,11 @@ import pytest
 from lundock_common import kubeconfig
 from lundock_common.kubernetes_api import Kube
 from lundock_common.limits import Pace
+from lundock_common.portal import Portal
 from tests.vm_disks.resolution.test_claims import CLAIM, VOLUME, changed
 from vm_disks.errors import ClaimMissing, ClusterError
 from vm_disks.model import ClaimSource
 from vm_disks.resolution import claims, lookup
-from vm_disks.resolution.address import Portal
 from vm_disks.resolution.lookup import FromCluster
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lundock_common.portal import Portal, bracketed
 from lundock_common.process import ProgramFailed
 from target_image.agent import addresses
 from target_image.agent.engines import Credentials, EngineCapabilities, LiveSession, TargetState
@@ -108,7 +109,7 @@ class LioEngine:
         return empty or all(_accepts_connections(address, self._port) for address in self._addresses)
 
     def portals(self, shard: int) -> list[str]:  # noqa: ARG002 - there is but one
-        return [addresses.join(own, self._port) for address in self._addresses for own in addresses.own(address)]
+        return [str(Portal(own, self._port)) for address in self._addresses for own in addresses.own(address)]
 
     def check(self, target: TargetState) -> None:
         check(target)
@@ -199,12 +200,12 @@ class LioEngine:
         for address in self._addresses:
             if both and address == "0.0.0.0":  # noqa: S104
                 continue
-            written = {"::": "[::0]"}.get(address, f"[{address}]" if ":" in address else address)
+            written = {"::": "[::0]"}.get(address, bracketed(address))
             try:
                 self._rtslib.NetworkPortal(tpg, written, self._port)
             except self._rtslib.RTSLibError as error:
                 raise EngineFailed(
-                    f"the kernel cannot listen on {addresses.join(address, self._port)} ({error}): "
+                    f"the kernel cannot listen on {Portal(address, self._port)} ({error}): "
                     "look for another program on this port of the host, or choose another --iscsi-port"
                 ) from error
 

@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 
 import structlog
 
+from lundock_common.portal import Portal
 from target_image.agent import addresses
 from target_image.agent.engines import EngineCapabilities, LiveSession, TargetState
 from target_image.agent.engines.tgt import plan, show
@@ -51,7 +52,7 @@ class TgtEngine:
             Daemon(
                 shard,
                 settings.run_dir,
-                [addresses.join(address, settings.iscsi_port + shard) for address in self._addresses],
+                [str(Portal(address, settings.iscsi_port + shard)) for address in self._addresses],
                 settings.nop_interval_s,
                 settings.nop_count,
             )
@@ -89,9 +90,7 @@ class TgtEngine:
         return all(daemon.ready() for daemon in self._daemons)
 
     def portals(self, shard: int) -> list[str]:
-        return [
-            addresses.join(own, self._port + shard) for address in self._addresses for own in addresses.own(address)
-        ]
+        return [str(Portal(own, self._port + shard)) for address in self._addresses for own in addresses.own(address)]
 
     def check(self, target: TargetState) -> None:
         for lun in target.luns:

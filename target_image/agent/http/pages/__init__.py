@@ -8,8 +8,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lundock_common.portal import Portal
 from lundock_common.quantity import for_people
-from target_image.agent.demo import usage
 from target_image.agent.http.pages.view import Page, page
 from target_image.agent.service.agent import Agent
 
@@ -23,7 +23,7 @@ _HEADERS = {
 }
 
 
-def router(agent: Agent, portal: usage.Portal | None = None) -> APIRouter:
+def router(agent: Agent, portal: Portal | None = None) -> APIRouter:
     """The page's routes.
 
     Args:
@@ -48,11 +48,11 @@ def router(agent: Agent, portal: usage.Portal | None = None) -> APIRouter:
     return routes
 
 
-def _asked_portal(request: Request, agent: Agent) -> usage.Portal:
-    return usage.Portal(request.url.hostname or "127.0.0.1", agent.settings.iscsi_port)
+def _asked_portal(request: Request, agent: Agent) -> Portal:
+    return Portal(request.url.hostname or "127.0.0.1", agent.settings.iscsi_port)
 
 
-def gather(agent: Agent, portal: usage.Portal) -> Page:
+def gather(agent: Agent, portal: Portal) -> Page:
     """Ask the agent for everything that the page shows."""
     return page(
         portal=portal,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lundock_common.portal import Portal
 from target_image.agent.demo import usage
 from target_image.api import fields, responses
 
@@ -73,7 +74,7 @@ class Page:
 
 def page(
     *,
-    portal: usage.Portal,
+    portal: Portal,
     ready: bool,
     capabilities: responses.Capabilities,
     capacity: responses.Capacity,
@@ -98,7 +99,7 @@ def page(
     )
 
 
-def _card(export: responses.Export, volumes: dict[str, responses.Volume], portal: usage.Portal) -> ExportCard:
+def _card(export: responses.Export, volumes: dict[str, responses.Volume], portal: Portal) -> ExportCard:
     rows = tuple(_lun(lun, volumes.get(lun.volume)) for lun in export.luns)
     username = None if export.chap is None else export.chap.username
     return ExportCard(
@@ -112,9 +113,9 @@ def _card(export: responses.Export, volumes: dict[str, responses.Volume], portal
     )
 
 
-def _shard_portal(portal: usage.Portal, shard: int) -> usage.Portal:
+def _shard_portal(portal: Portal, shard: int) -> Portal:
     """Each shard listens on the port after the one before."""
-    return usage.Portal(portal.host, portal.port + shard)
+    return Portal(portal.host, portal.port + shard)
 
 
 def _bootable(rows: Sequence[LunRow]) -> int:
