@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from target_image.agent import engines
 from target_image.agent.errors import Invalid
 from target_image.agent.state import rows
+from target_image.agent.stores import Space
 from target_image.api import fields, requests, responses
 from target_image.api.problems import Code
 
@@ -138,6 +139,62 @@ def image_spec_to_response(spec: rows.ImageSpec | None) -> responses.ImageSpec |
     if spec is None:
         return None
     return responses.ImageSpec(urls=list(spec.urls), digest=spec.digest, format=spec.format, licence=spec.licence)
+
+
+def image_to_response(
+    name: str,
+    spec: rows.ImageSpec | None,
+    *,
+    phase: fields.Phase,
+    condition: rows.Condition | None = None,
+    bytes_done: int = 0,
+    bytes_total: int = 0,
+    virtual_size_bytes: int = 0,
+    stand_in: bool,
+) -> responses.Image:
+    """An image. `bytes_done` and `bytes_total` are how far its making is, and the size is of one that is ready."""
+    return responses.Image(
+        name=name,
+        spec=image_spec_to_response(spec),
+        phase=phase,
+        condition=condition_to_response(condition),
+        bytes_done=bytes_done,
+        bytes_total=bytes_total,
+        virtual_size_bytes=virtual_size_bytes,
+        stand_in=stand_in,
+    )
+
+
+def capabilities_to_response(
+    engine: engines.Engine, *, version: str, clone: str, shards: int
+) -> responses.Capabilities:
+    """What the target can do: `clone` is the store's way to copy, and `version` the agent's own."""
+    can = engine.capabilities
+    return responses.Capabilities(
+        version=version,
+        engine=engine.name,
+        grow=can.grow,
+        mutual_chap=can.mutual_chap,
+        access_by_initiator=can.access_by_initiator,
+        access_by_network=can.access_by_network,
+        access_by_both=can.access_by_both,
+        clone=clone,
+        unmap=can.unmap,
+        shards=shards,
+    )
+
+
+def capacity_to_response(
+    space: Space, *, promised_bytes: int, available_bytes: int, ratio: float
+) -> responses.Capacity:
+    """The space of the target: the store's, what is promised of it, and what may still be promised."""
+    return responses.Capacity(
+        total_bytes=space.total_bytes,
+        free_bytes=space.free_bytes,
+        promised_bytes=promised_bytes,
+        available_bytes=available_bytes,
+        overcommit_ratio=ratio,
+    )
 
 
 def session_to_response(export_id: str, live: engines.LiveSession) -> responses.Session:

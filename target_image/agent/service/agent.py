@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
+from target_image.agent import translate
 from target_image.agent.engines import Engine, make_engine
 from target_image.agent.errors import SettingsError
 from target_image.agent.images.library import Images
@@ -81,18 +82,8 @@ class Agent:
             )
 
     def capabilities(self) -> responses.Capabilities:
-        can = self.engine.capabilities
-        return responses.Capabilities(
-            version=own_version(),
-            engine=self.engine.name,
-            grow=can.grow,
-            mutual_chap=can.mutual_chap,
-            access_by_initiator=can.access_by_initiator,
-            access_by_network=can.access_by_network,
-            access_by_both=can.access_by_both,
-            clone=self.store.clone,
-            unmap=can.unmap,
-            shards=self.settings.shards,
+        return translate.capabilities_to_response(
+            self.engine, version=own_version(), clone=self.store.clone, shards=self.settings.shards
         )
 
 
