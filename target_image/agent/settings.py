@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lundock_common import quantity
+from target_image.agent.engines import EngineName
 from target_image.agent.errors import SettingsError
 
 GIB = 2**30
@@ -54,7 +55,7 @@ class Settings(BaseSettings):
     share_dir: Path = Path("/usr/share/lundock")
     """Folder of what the container carries: demo.img.gz, and images/ with what was fetched when it was built."""
 
-    engine: Literal["tgt", "lio"] = "tgt"
+    engine: EngineName = "tgt"
     """What serves iSCSI: tgt (user space, unprivileged) or lio (the host's kernel, privileged)."""
 
     shards: int = 1
