@@ -36,7 +36,7 @@ def backup(folder: Path, data_dir: Path) -> None:
       lundock-target backup /mnt/backup-1 --data-dir /tmp/target
     """
     with failing_plainly():
-        click.echo(f"{backups.backup(data_dir, folder)} volumes and the ledger are in {folder}")
+        click.echo(f"{backups.backup(Settings.load(data_dir=data_dir), folder)} volumes and the ledger are in {folder}")
 
 
 @click.command()
@@ -50,7 +50,9 @@ def restore(folder: Path, data_dir: Path) -> None:
       lundock-target restore backup-1 --data-dir /tmp/target
     """
     with failing_plainly():
-        click.echo(f"{backups.restore(folder, data_dir)} volumes and the ledger are in {data_dir}")
+        click.echo(
+            f"{backups.restore(folder, Settings.load(data_dir=data_dir))} volumes and the ledger are in {data_dir}"
+        )
 
 
 @contextmanager

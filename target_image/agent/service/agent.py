@@ -20,8 +20,8 @@ from target_image.agent.service.supervisor import Supervisor
 from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.agent.stores import Store
-from target_image.agent.stores.sparse_file import SparseFileStore
+from target_image.agent.state.lost import check_not_lost
+from target_image.agent.stores import make_store
 from target_image.api import responses
 
 log = structlog.get_logger()
@@ -32,16 +32,18 @@ class Agent:
 
     Raises:
         SettingsError: The settings cannot be used, or the ledger's exports need more shards.
-        LedgerError: The ledger cannot be opened or read.
+        LedgerError: The ledger cannot be opened or read, or its volumes are there and it is not.
+        StoreFailed: The store cannot be used, or NoSpace.
     """
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         settings.check()
         self.settings = settings
+        self.store = make_store(settings)
+        check_not_lost(settings.ledger_file, self.store)
         self.ledger = Ledger(settings.ledger_file)
         self._check_shards()
         self.engine = engine if engine is not None else make_engine(settings)
-        self.store: Store = SparseFileStore(settings.data_dir)
         self.capacity = Capacity(settings, self.ledger, self.store)
         self.images = Images(settings, self.ledger, room=self.capacity.spare_bytes)
         locks = Locks()
