@@ -14,11 +14,9 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lundock_common import quantity
+from lundock_common.quantity import GIB, MIB
 from target_image.agent.engines import EngineName
 from target_image.agent.errors import SettingsError
-
-GIB = 2**30
-MIB = 2**20
 
 
 def _bytes(value: Any) -> Any:

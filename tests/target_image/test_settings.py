@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from target_image.agent.settings import GIB, Settings
+from lundock_common.quantity import GIB
+from target_image.agent.settings import Settings
 from target_image.cli.main import main
 
 

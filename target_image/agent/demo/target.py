@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from lundock_common.quantity import MIB
 from target_image.agent import translate
 from target_image.agent.demo.banner import Row, banner
 from target_image.agent.demo.plan import Plan, PlannedLun
 from target_image.agent.demo.usage import Portal
 from target_image.agent.errors import AgentError, ImageFailed
 from target_image.agent.images.library import DEMO
-from target_image.agent.settings import MIB
 from target_image.api import fields, requests
 
 if TYPE_CHECKING:

@@ -13,12 +13,13 @@ from typing import BinaryIO
 
 from lundock_common import process
 from lundock_common.process import ProgramFailed
+from lundock_common.quantity import MIB
 from target_image.agent.errors import ImageFailed
 from target_image.agent.images import qcow2
 from target_image.agent.images.download import CHUNK_BYTES, NO_ROOM, ROOM_EVERY_BYTES, Progress, Stopped
 from target_image.api.fields import ImageFormat
 
-XZ_MEMORY_BYTES = 256 * 2**20
+XZ_MEMORY_BYTES = 256 * MIB
 """xz -9 needs 65 MiB to unpack; a file that asks for more than this is refused."""
 
 Stopping = Callable[[], bool]

@@ -18,12 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
 from target_image.agent.naming import MAX_TID
 from target_image.agent.state import migrations, rows
 from target_image.agent.state.rows import ExportRecord, VolumeRecord
 
-RESERVE_BYTES = 4 * 2**20
+RESERVE_BYTES = 4 * MIB
 """Preallocated beside the ledger and given up when the disk is full, so that it can still be emptied."""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent import naming
 from target_image.agent.backing import Address
 from target_image.agent.engines import BackingLun, Credentials, Engine, EngineName, TargetState, make_engine
@@ -35,11 +36,11 @@ class Place:
         if not path.exists():
             path.touch()
         with path.open("r+b") as file:
-            file.truncate(size_mib * 2**20)
+            file.truncate(size_mib * MIB)
         return BackingLun(
             lun=number,
             address=Address.of_file(path),
-            size_bytes=size_mib * 2**20,
+            size_bytes=size_mib * MIB,
             read_only=read_only,
             thin=True,
             serial=naming.serial(name),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.backing import Address
 from target_image.agent.errors import NotSupported, StoreFailed
-from target_image.agent.settings import MIB, Settings
+from target_image.agent.settings import Settings
 from target_image.agent.stores import STORES, Store, make_store
 from target_image.api.problems import Code
 from tests.file_systems import XFS, mounted

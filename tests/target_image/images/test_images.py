@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent import translate
 from target_image.agent.errors import (
     IdentityConflict,
@@ -30,7 +31,7 @@ from target_image.agent.state.ledger import Ledger
 from target_image.api import fields, requests, responses
 from tests.capabilities import need
 from tests.target_image.image_server import ImageServer
-from tests.target_image.images.conftest import DEMO_DISK, DISK, MIB, ROOM, MakeImages, settled
+from tests.target_image.images.conftest import DEMO_DISK, DISK, ROOM, MakeImages, settled
 from tests.waiting import eventually
 
 

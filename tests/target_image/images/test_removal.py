@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import (
     NotReady,
     UnknownImage,
@@ -17,7 +18,7 @@ from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import ImageSource, VolumeRecord
 from target_image.api import fields
 from tests.target_image.image_server import ImageServer
-from tests.target_image.images.conftest import DISK, MIB, MakeImages, settled
+from tests.target_image.images.conftest import DISK, MakeImages, settled
 from tests.waiting import eventually
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import Conflict, LedgerError
-from target_image.agent.settings import MIB, Settings
+from target_image.agent.settings import Settings
 from target_image.agent.state import backup
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import EmptySource, VolumeRecord

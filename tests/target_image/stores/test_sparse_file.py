@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.backing import Address
 from target_image.agent.errors import NoSpace, SourceChanged
-from target_image.agent.settings import MIB
 from target_image.agent.stores.sparse_file import SparseFileStore
 from target_image.api.problems import Code
 from tests.file_systems import EXT4, XFS, mounted
