@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 
+CONNECT_TIMEOUT_S = 2.0
+
 
 def join(address: str, port: int) -> str:
     """host:port, IPv6 in brackets (RFC 3986 section 3.2.2)."""
@@ -35,3 +37,14 @@ def own(address: str) -> list[str]:
             return [str(probe.getsockname()[0])]
     except OSError:
         return ["127.0.0.1"] if family == socket.AF_INET else []
+
+
+def accepts_connections(portal: str) -> bool:
+    """Whether a TCP connection to a host:port, as `join` writes it, succeeds; to a wildcard's, by loopback."""
+    host, _, port = portal.rpartition(":")
+    reachable = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
+    try:
+        with socket.create_connection((reachable, int(port)), CONNECT_TIMEOUT_S):
+            return True
+    except OSError:
+        return False

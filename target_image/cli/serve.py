@@ -53,11 +53,11 @@ def serve(**chosen: Any) -> None:
       lundock-target serve --data-dir /tmp/target --run-dir /tmp/target/run
       lundock-target serve --demo --api-port 0
     """
-    from target_image.agent import process
+    from target_image.agent import lifecycle
 
     given = {name: value for name, value in chosen.items() if value not in (None, ())}
     try:
-        process.run(Settings.load(**given))
+        lifecycle.run(Settings.load(**given))
     except SettingsError as error:
         raise Unusable(error.detail) from error
     except AgentError as error:

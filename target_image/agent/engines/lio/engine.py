@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,7 +27,6 @@ from target_image.agent.settings import Settings
 
 ALIAS = "lundock"
 """The iSCSI TargetAlias of our targets."""
-CONNECT_TIMEOUT_S = 2.0
 
 
 class LioEngine:
@@ -105,7 +103,8 @@ class LioEngine:
             return False
         with self._attempt("be asked for its targets"):
             empty = not any(True for _ in self._our_targets())
-        return empty or all(_accepts_connections(address, self._port) for address in self._addresses)
+        portals = (addresses.join(address, self._port) for address in self._addresses)
+        return empty or all(addresses.accepts_connections(portal) for portal in portals)
 
     def portals(self, shard: int) -> list[str]:  # noqa: ARG002 - there is but one
         return [addresses.join(own, self._port) for address in self._addresses for own in addresses.own(address)]
@@ -313,12 +312,3 @@ def _read_counters(lun: Path) -> tuple[int, int]:
     port = lun / "statistics" / "scsi_tgt_port"
     read, written = ((port / name).read_text() for name in ("read_mbytes", "write_mbytes"))
     return int(read) << 20, int(written) << 20
-
-
-def _accepts_connections(address: str, port: int) -> bool:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
-    try:
-        socket.create_connection((reachable, port), CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True
