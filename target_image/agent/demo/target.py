@@ -177,7 +177,7 @@ class Demo:
         if image.phase is fields.Phase.READY or image.stand_in:
             return True
         if image.phase is fields.Phase.PENDING:
-            images.require(name)
+            images.find_or_start_fetch(name)
         late = image.bytes_done == 0 and time.monotonic() - self._began_at_s > REACH_S
         if image.phase is fields.Phase.FAILED or late:
             images.stand_in(name)

@@ -215,8 +215,8 @@ class Images:
             self._jobs.pop(source.key, None)
             self._files.remove(source.key)
 
-    def require(self, name: str) -> ReadyImage | None:
-        """The image, or None while it is made, which this call begins.
+    def find_or_start_fetch(self, name: str) -> ReadyImage | None:
+        """The image; or None while it is fetched and made ready, which this call begins.
 
         Raises:
             UnknownImage: There is no such image.
@@ -227,7 +227,7 @@ class Images:
         if size_bytes is not None:
             return ReadyImage(self._files.raw(source.key), size_bytes)
         if name in self._stand_ins:
-            demo = self.require(DEMO)
+            demo = self.find_or_start_fetch(DEMO)
             return None if demo is None else ReadyImage(demo.path, demo.virtual_size_bytes, stand_in=True)
         job = self._start_job(name, source)
         if job.phase is fields.Phase.FAILED:

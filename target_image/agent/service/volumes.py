@@ -257,7 +257,7 @@ class Volumes:
             UnknownImage: There is no such image.
             ImageFailed: It could not be made a moment ago.
         """
-        self._images.require(image)
+        self._images.find_or_start_fetch(image)
 
     def _check_origin(self, id: str, source: VolumeSource) -> None:
         """Whether the volume that is to be copied can be copied now."""

@@ -56,8 +56,7 @@ class LioEngine:
         if self._shards != 1:
             raise EngineFailed("the kernel serves all targets itself: start the LIO engine with --shards 1")
         self._rtslib = host.import_rtslib()
-        if missing := host.missing():
-            raise EngineFailed(f"LIO cannot be used, it lacks {missing}")
+        host.load_lio()
         self._host_lock = host.lock()
         try:
             with self._attempt("start"):
@@ -75,7 +74,7 @@ class LioEngine:
         with self._attempt("begin to serve"):
             self._serving = True
             for target in self._our_targets():
-                self._tpg(target).enable = True
+                self._ensure_tpg(target).enable = True
             self._disks.sweep()
 
     def stop(self) -> None:
@@ -116,7 +115,7 @@ class LioEngine:
         check(target)
         with self._attempt(f"serve target {target.iqn}"):
             wanted = Shape.of(target)
-            tpg = self._tpg(self._ensure_target(target.iqn))
+            tpg = self._ensure_tpg(self._ensure_target(target.iqn))
             self._apply_shape(tpg, wanted, target)
             self._add_portals(tpg)
             if self._serving:
@@ -129,7 +128,7 @@ class LioEngine:
             found = self._find_target(target.iqn)
             if found is None:
                 return
-            served = self._read_shape(self._tpg(found)).disks.values()
+            served = self._read_shape(self._ensure_tpg(found)).disks.values()
             found.delete()
             self._disks.sweep({disk.name for disk in served})
 
@@ -150,7 +149,7 @@ class LioEngine:
             found = self._find_target(target.iqn)
             if found is None or session.initiator not in {live.initiator for live in self._live_sessions(target.iqn)}:
                 return
-            tpg = self._tpg(found)
+            tpg = self._ensure_tpg(found)
             before = self._read_shape(tpg)
             # Making the record of an initiator that came in without one takes over its session.
             self._rtslib.NodeACL(tpg, session.initiator).delete()
@@ -162,7 +161,8 @@ class LioEngine:
         """LIO counts whole MiB, since the LUN was made."""
         with self._attempt(f"read the counters of target {target.iqn}"):
             found = self._find_target(target.iqn)
-            return {} if found is None else {lun.lun: _read_counters(Path(lun.path)) for lun in self._tpg(found).luns}
+            luns = () if found is None else self._ensure_tpg(found).luns
+            return {lun.lun: _read_counters(Path(lun.path)) for lun in luns}
 
     def _unlock_host(self) -> None:
         if self._host_lock is not None:
@@ -170,18 +170,21 @@ class LioEngine:
             self._host_lock = None
 
     def _our_targets(self) -> Iterator[Any]:
-        return (target for target in self._fabric.targets if self._tpg(target).get_parameter("TargetAlias") == ALIAS)
+        return (
+            target for target in self._fabric.targets if self._ensure_tpg(target).get_parameter("TargetAlias") == ALIAS
+        )
 
     def _find_target(self, iqn: str) -> Any | None:
         return next((target for target in self._our_targets() if target.wwn == iqn), None)
 
-    def _tpg(self, target: Any) -> Any:
+    def _ensure_tpg(self, target: Any) -> Any:
+        """The target's one portal group, made if it does not exist."""
         return self._rtslib.TPG(target, 1)
 
     def _ensure_target(self, iqn: str) -> Any:
         """Our target of this name, made if it does not exist. One that has nothing in it yet is ours as well."""
         target = self._rtslib.Target(self._fabric, iqn)
-        tpg = self._tpg(target)
+        tpg = self._ensure_tpg(target)
         if tpg.get_parameter("TargetAlias") != ALIAS:
             if tpg.enable or any(True for _ in tpg.luns):
                 raise EngineFailed(
@@ -260,14 +263,14 @@ class LioEngine:
             found = self._find_target(target.iqn)
             if found is None:
                 return False
-            tpg = self._tpg(found)
+            tpg = self._ensure_tpg(found)
             return bool(tpg.enable) == self._serving and self._read_shape(tpg) == Shape.of(target)
 
     def _live_sessions(self, iqn: str) -> list[LiveSession]:
         found = self._find_target(iqn)
         if found is None:
             return []
-        tpg = self._tpg(found)
+        tpg = self._ensure_tpg(found)
         live: dict[str, tuple[str, ...]] = {}
         for name in Path(tpg.path, "dynamic_sessions").read_text().replace("\0", "\n").split():
             live[name] = ()
