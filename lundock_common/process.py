@@ -52,6 +52,8 @@ class Limits:
 
 
 UNLIMITED = Limits()
+_DYING_WITH_THREAD = ("setpriv", "--pdeathsig", "KILL", "--")
+"""PR_SET_PDEATHSIG (prctl(2)) belongs to the calling *thread*: it must live as long as the program."""
 
 
 def run(
@@ -59,6 +61,8 @@ def run(
     *,
     timeout_s: float,
     limits: Limits = UNLIMITED,
+    environment: Mapping[str, str] | None = None,
+    dies_with_thread: bool = False,
     objection: Callable[[], str] = lambda: "",
 ) -> str:
     """Run a program to its end.
@@ -67,6 +71,8 @@ def run(
         argv: the program and its arguments.
         timeout_s: after so many seconds it is killed.
         limits: what it may use.
+        environment: added to ours.
+        dies_with_thread: whether it is killed when the calling thread dies, and with it the whole of us.
         objection: asked twice a second while it runs; says why it has to be stopped, or "".
 
     Returns:
@@ -78,11 +84,11 @@ def run(
     """
     try:
         process = subprocess.Popen(
-            [*limits.argv(), *argv],
+            [*limits.argv(), *(_DYING_WITH_THREAD if dies_with_thread else ()), *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "LC_ALL": "C"},
+            env={**os.environ, "LC_ALL": "C", **(environment or {})},
         )
     except OSError as error:
         raise ProgramMissing(argv, 127, f"cannot be started: {error.strerror}") from error
@@ -107,8 +113,7 @@ def run(
 def spawn(argv: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a daemon that dies with the thread that started it, so that no orphan holds its port.
 
-    PR_SET_PDEATHSIG (prctl(2)) is set by setpriv(1) and belongs to the calling *thread*: call this from one that lives
-    as long as the program. The daemon's stderr is a pipe that the caller has to read.
+    Call this from a thread that lives as long as the program, and read the daemon's stderr, which is a pipe.
 
     Args:
         argv: the daemon and its arguments.
@@ -119,7 +124,7 @@ def spawn(argv: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.
     """
     try:
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+            [*_DYING_WITH_THREAD, *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

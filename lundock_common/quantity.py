@@ -6,6 +6,9 @@ import math
 import re
 from fractions import Fraction
 
+MIB = 2**20
+GIB = 2**30
+
 _BINARY = {f"{letter}i": 1024**power for power, letter in enumerate("KMGTPE", 1)}
 _DECIMAL = {letter: 1000**power for power, letter in enumerate("kMGTPE", 1)}
 _SMALL = {letter: Fraction(1, 1000**power) for power, letter in enumerate("mun", 1)}
@@ -17,7 +20,7 @@ _FACTORS: dict[str, Fraction] = {
 _QUANTITY = re.compile(
     r"([+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40}))(?:([KMGTPE]i|[kMGTPEmun])|[eE]([+-]?[0-9]{1,3}))?"
 )
-_SIZE = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)([KMGTPE]?)(i?)B?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,40}(?:\.[0-9]{1,40})?)(?:([KMGTPE])(i?))?(B?)", re.IGNORECASE)
 
 
 def parse(text: str) -> int:
@@ -54,11 +57,27 @@ def parse_size(text: str) -> int:
         ValueError: the text is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
-    if match is None or (match[3] and not match[2]):
+    if match is None:
         raise ValueError(f"{text!r} is no size: write 10Gi, 512M or a number of bytes")
-    power = "KMGTPE".index(match[2].upper()) + 1 if match[2] else 0
-    unit = 1024 if match[3] else 1000
-    return math.floor(Fraction(match[1]) * Fraction(unit) ** power)
+    number, letter, binary, _ = match.groups()
+    return math.floor(Fraction(number) * _factor(letter, 1024 if binary else 1000))
+
+
+def parse_size_as_truncate(text: str) -> int:
+    """Bytes of a size as truncate(1) reads it, in upper or lower case: `1G` and `1Gi` are 2**30, and `1GB` is 10**9.
+
+    Raises:
+        ValueError: the text is not a whole number of bytes or units.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or "." in match[1]:
+        raise ValueError(f"{text!r} is no size: write it like 1G, 1Gi or 512M")
+    number, letter, binary, byte = match.groups()
+    return int(number) * _factor(letter, 1000 if byte and not binary else 1024)
+
+
+def _factor(letter: str | None, base: int) -> int:
+    return int(base ** ("KMGTPE".index(letter.upper()) + 1)) if letter else 1
 
 
 def for_people(size_bytes: int) -> str:

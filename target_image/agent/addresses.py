@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import socket
 
+from lundock_common.portal import Portal
+
+CONNECT_TIMEOUT_S = 2.0
+
 
 def usable(address: str) -> bool:
     """Whether the machine can bind the address: "::" is a wish where there is no IPv6."""
@@ -30,3 +34,13 @@ def own(address: str) -> list[str]:
             return [str(probe.getsockname()[0])]
     except OSError:
         return ["127.0.0.1"] if family == socket.AF_INET else []
+
+
+def accepts_connections(portal: Portal) -> bool:
+    """Whether a TCP connection to it succeeds; to a wildcard's, by loopback."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(portal.host, portal.host)  # noqa: S104
+    try:
+        with socket.create_connection((reachable, portal.port), CONNECT_TIMEOUT_S):
+            return True
+    except OSError:
+        return False

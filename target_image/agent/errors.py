@@ -35,10 +35,11 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from target_image.api import responses
+from target_image.api.failures import ExpectedError
 from target_image.api.problems import Code
 
 
-class AgentError(Exception):
+class AgentError(ExpectedError):
     """Any error of the agent that is told to a caller."""
 
     code: ClassVar[Code] = Code.INTERNAL

@@ -14,10 +14,9 @@ from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from lundock_common import quantity
+from lundock_common.quantity import GIB, MIB
+from target_image.agent.engines import EngineName
 from target_image.agent.errors import SettingsError
-
-GIB = 2**30
-MIB = 2**20
 
 
 def _bytes(value: Any) -> Any:
@@ -54,7 +53,7 @@ class Settings(BaseSettings):
     share_dir: Path = Path("/usr/share/lundock")
     """Folder of what the container carries: demo.img.gz, and images/ with what was fetched when it was built."""
 
-    engine: Literal["tgt", "lio"] = "tgt"
+    engine: EngineName = "tgt"
     """What serves iSCSI: tgt (user space, unprivileged) or lio (the host's kernel, privileged)."""
 
     shards: int = 1

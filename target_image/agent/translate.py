@@ -1,4 +1,8 @@
-"""Requests become the ledger's rows, and rows become answers: the one place that knows all three shapes. Pure."""
+"""Requests become the ledger's rows, and rows become answers: the one place that knows all three shapes. Pure.
+
+Each field is named, so that a field that one of the three shapes gains breaks nothing; it goes further once it is
+named here.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Sequence
 from target_image.agent import engines
 from target_image.agent.errors import Invalid
 from target_image.agent.state import rows
+from target_image.agent.stores import Space
 from target_image.api import fields, requests, responses
 from target_image.api.problems import Code
 
@@ -17,7 +22,15 @@ _TRASHED = responses.Condition(
 
 
 def owner_to_row(owner: requests.Owner | None) -> rows.Owner | None:
-    return None if owner is None else rows.Owner.model_validate(owner.model_dump())
+    if owner is None:
+        return None
+    return rows.Owner(
+        cluster=owner.cluster,
+        release=owner.release,
+        namespace=owner.namespace,
+        claim=owner.claim,
+        claim_uid=owner.claim_uid,
+    )
 
 
 def source_to_row(source: requests.Source) -> rows.Source:
@@ -72,7 +85,7 @@ def chap_to_row(chap: requests.Chap | None) -> rows.Credentials | None:
 
 
 def image_spec_to_row(spec: requests.ImageSpec) -> rows.ImageSpec:
-    return rows.ImageSpec.model_validate(spec.model_dump(mode="json"))
+    return rows.ImageSpec(urls=tuple(spec.urls), digest=spec.digest, format=spec.format.value, licence=spec.licence)
 
 
 def volume_to_response(
@@ -123,7 +136,65 @@ def export_to_response(
 
 
 def image_spec_to_response(spec: rows.ImageSpec | None) -> responses.ImageSpec | None:
-    return None if spec is None else responses.ImageSpec.model_validate(spec.model_dump(mode="json"))
+    if spec is None:
+        return None
+    return responses.ImageSpec(urls=list(spec.urls), digest=spec.digest, format=spec.format, licence=spec.licence)
+
+
+def image_to_response(
+    name: str,
+    spec: rows.ImageSpec | None,
+    *,
+    phase: fields.Phase,
+    condition: rows.Condition | None = None,
+    bytes_done: int = 0,
+    bytes_total: int = 0,
+    virtual_size_bytes: int = 0,
+    stand_in: bool,
+) -> responses.Image:
+    """An image. `bytes_done` and `bytes_total` are how far its making is, and the size is of one that is ready."""
+    return responses.Image(
+        name=name,
+        spec=image_spec_to_response(spec),
+        phase=phase,
+        condition=condition_to_response(condition),
+        bytes_done=bytes_done,
+        bytes_total=bytes_total,
+        virtual_size_bytes=virtual_size_bytes,
+        stand_in=stand_in,
+    )
+
+
+def capabilities_to_response(
+    engine: engines.Engine, *, version: str, clone: str, shards: int
+) -> responses.Capabilities:
+    """What the target can do: `clone` is the store's way to copy, and `version` the agent's own."""
+    can = engine.capabilities
+    return responses.Capabilities(
+        version=version,
+        engine=engine.name,
+        grow=can.grow,
+        mutual_chap=can.mutual_chap,
+        access_by_initiator=can.access_by_initiator,
+        access_by_network=can.access_by_network,
+        access_by_both=can.access_by_both,
+        clone=clone,
+        unmap=can.unmap,
+        shards=shards,
+    )
+
+
+def capacity_to_response(
+    space: Space, *, promised_bytes: int, available_bytes: int, ratio: float
+) -> responses.Capacity:
+    """The space of the target: the store's, what is promised of it, and what may still be promised."""
+    return responses.Capacity(
+        total_bytes=space.total_bytes,
+        free_bytes=space.free_bytes,
+        promised_bytes=promised_bytes,
+        available_bytes=available_bytes,
+        overcommit_ratio=ratio,
+    )
 
 
 def session_to_response(export_id: str, live: engines.LiveSession) -> responses.Session:
@@ -151,7 +222,15 @@ def _source_to_response(source: rows.Source) -> responses.Source:
 
 
 def _owner_to_response(owner: rows.Owner | None) -> responses.Owner | None:
-    return None if owner is None else responses.Owner.model_validate(owner.model_dump())
+    if owner is None:
+        return None
+    return responses.Owner(
+        cluster=owner.cluster,
+        release=owner.release,
+        namespace=owner.namespace,
+        claim=owner.claim,
+        claim_uid=owner.claim_uid,
+    )
 
 
 def _chap_to_response(chap: rows.Credentials | None) -> responses.ChapState | None:

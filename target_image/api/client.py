@@ -21,11 +21,12 @@ from pydantic import BaseModel, ValidationError
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
 
 from target_image.api import echo, problems, requests, responses
+from target_image.api.failures import ExpectedError
 
 T = TypeVar("T", bound=BaseModel)
 
 
-class TargetError(Exception):
+class TargetError(ExpectedError):
     """Any failure of a call to a target."""
 
     retryable = False

@@ -1,6 +1,7 @@
 """Requests that repeat what an answer said: an answer is read tolerantly, so what goes back is checked.
 
-Every function raises ValueError where the answer holds what this version cannot ask for: the agent is newer.
+Each field is named: what an answer has and a request does not is left out. Every function raises ValueError where a
+field holds what this version cannot ask for: the agent is newer.
 """
 
 from __future__ import annotations
@@ -9,7 +10,15 @@ from target_image.api import requests, responses
 
 
 def owner(answered: responses.Owner | None) -> requests.Owner | None:
-    return None if answered is None else requests.Owner.model_validate(answered.model_dump())
+    if answered is None:
+        return None
+    return requests.Owner(
+        cluster=answered.cluster,
+        release=answered.release,
+        namespace=answered.namespace,
+        claim=answered.claim,
+        claim_uid=answered.claim_uid,
+    )
 
 
 def source(answered: responses.Source) -> requests.Source:
@@ -36,11 +45,11 @@ def volume_spec(answered: responses.Volume, *, size_bytes: int) -> requests.Volu
 
 
 def luns(answered: responses.Export) -> list[requests.Lun]:
-    return [requests.Lun.model_validate(lun.model_dump()) for lun in answered.luns]
+    return [requests.Lun(lun=lun.lun, volume=lun.volume, read_only=lun.read_only) for lun in answered.luns]
 
 
 def access(answered: responses.Export) -> requests.Access:
-    return requests.Access.model_validate(answered.access.model_dump())
+    return requests.Access(initiators=answered.access.initiators, networks=answered.access.networks)
 
 
 def export_spec(answered: responses.Export, chap: requests.Chap | None) -> requests.ExportSpec:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from lundock_common.command_line import Failure
-from target_image.agent.errors import AgentError
 from target_image.agent.settings import Settings
 from target_image.agent.state import backup as backups
 
@@ -35,8 +31,8 @@ def backup(folder: Path, data_dir: Path) -> None:
     Example:
       lundock-target backup /mnt/backup-1 --data-dir /tmp/target
     """
-    with failing_plainly():
-        click.echo(f"{backups.backup(data_dir, folder)} volumes and the ledger are in {folder}")
+    copied = backups.backup(Settings.load(data_dir=data_dir), folder)
+    click.echo(f"{copied} volumes and the ledger are in {folder}")
 
 
 @click.command()
@@ -49,13 +45,5 @@ def restore(folder: Path, data_dir: Path) -> None:
     Example:
       lundock-target restore backup-1 --data-dir /tmp/target
     """
-    with failing_plainly():
-        click.echo(f"{backups.restore(folder, data_dir)} volumes and the ledger are in {data_dir}")
-
-
-@contextmanager
-def failing_plainly() -> Iterator[None]:
-    try:
-        yield
-    except AgentError as error:
-        raise Failure(error.detail) from error
+    copied = backups.restore(folder, Settings.load(data_dir=data_dir))
+    click.echo(f"{copied} volumes and the ledger are in {data_dir}")

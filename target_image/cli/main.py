@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lundock_common.command_line import CONTEXT, Program, Subcommand
+from target_image.api.failures import ExpectedError
 
 
 class LundockTarget(Program):
@@ -31,6 +32,12 @@ class LundockTarget(Program):
             "Bring a backup into an empty data folder; then start the agent on it.",
         ),
     }
+    failures = (ExpectedError,)
+
+    def unusable(self) -> tuple[type[Exception], ...]:
+        from target_image.agent.errors import SettingsError
+
+        return (SettingsError,)
 
 
 @click.group(cls=LundockTarget, context_settings=CONTEXT)

@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from lundock_common.command_line import Failure, Size, Unusable
-from target_image.agent.errors import AgentError, SettingsError
+from lundock_common.command_line import Size
 from target_image.agent.settings import Settings
 
 
@@ -53,12 +52,7 @@ def serve(**chosen: Any) -> None:
       lundock-target serve --data-dir /tmp/target --run-dir /tmp/target/run
       lundock-target serve --demo --api-port 0
     """
-    from target_image.agent import process
+    from target_image.agent import lifecycle
 
     given = {name: value for name, value in chosen.items() if value not in (None, ())}
-    try:
-        process.run(Settings.load(**given))
-    except SettingsError as error:
-        raise Unusable(error.detail) from error
-    except AgentError as error:
-        raise Failure(error.detail) from error
+    lifecycle.run(Settings.load(**given))

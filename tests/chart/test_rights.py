@@ -163,8 +163,9 @@ def live_a_claims_life(stage: Stage, folder: Path) -> None:
     stage.kube.delete(f"/api/v1/namespaces/{reference['namespace']}/secrets/{reference['name']}")
     eventually(lambda: stage.secret(volume), "the Secret to be there again")
     command(stage, "check")
-    (folder / "claim.yaml").write_text(yaml.safe_dump(wrong | {"kind": "PersistentVolumeClaim"}), encoding="utf-8")
-    command(stage, "plan", f"--file={folder / 'claim.yaml'}")
+    kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+    (folder / "claim.yaml").write_text(yaml.safe_dump(wrong | kind), encoding="utf-8")
+    command(stage, "plan", f"--filename={folder / 'claim.yaml'}")
     stage.delete_claim("wrong")
     stage.delete_claim("disk")
     eventually(lambda: not stage.pvs(), "the PV to go")
@@ -174,4 +175,5 @@ def command(stage: Stage, name: str, *arguments: str) -> None:
     """A command that an operator runs in the provisioner's pod."""
     argv = [name if word == "run" else word for word in stage.process.argv]
     done = subprocess.run([*argv, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 2, done.stderr  # it was used as it is to be used
     assert "forbidden" not in (done.stdout + done.stderr).lower(), done.stdout + done.stderr

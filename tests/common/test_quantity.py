@@ -73,6 +73,31 @@ def test_what_is_no_size(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("4096", 4096),
+        ("4096B", 4096),
+        ("1G", 2**30),
+        ("1Gi", 2**30),
+        ("1GiB", 2**30),
+        ("1GB", 10**9),
+        ("512m", 512 * 2**20),
+        (" 2k ", 2048),
+        ("1E", 2**60),
+        ("0", 0),
+    ],
+)
+def test_sizes_as_truncate_reads_them(text: str, size_bytes: int) -> None:
+    assert quantity.parse_size_as_truncate(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "1.5G", "1 G", "1i", "1iB", "1GBi"])
+def test_what_is_no_size_for_truncate(text: str) -> None:
+    with pytest.raises(ValueError, match="1Gi"):
+        quantity.parse_size_as_truncate(text)
+
+
+@pytest.mark.parametrize(
     ("size_bytes", "shown"),
     [(0, "0 B"), (1023, "1023 B"), (2**20, "1 MiB"), (3 * 2**29, "1.5 GiB"), (2**50, "1024 TiB")],
 )

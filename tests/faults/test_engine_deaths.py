@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
 from target_image.agent.errors import AgentError
 from target_image.agent.service.agent import Agent
-from target_image.agent.settings import MIB
 from tests.target_image.conftest import MakeLocalAgent, make_local_agent, settings  # noqa: F401 - fixtures
 from tests.target_image.service import test_crash_points as points
 from tests.waiting import eventually

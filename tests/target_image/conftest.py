@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cluster.machine.ports import free_ports
+from lundock_common.quantity import MIB
 from target_image.agent.service.agent import Agent
-from target_image.agent.settings import MIB, Settings
+from target_image.agent.settings import Settings
 from target_image.api import requests
 from target_image.api.client import TargetClient
 from tests.capabilities import need

@@ -17,6 +17,7 @@ from pytest_docker.plugin import Services
 from cluster.components import images
 from cluster.machine.ports import free_ports
 from cluster.places import REPOSITORY
+from lundock_common.quantity import GIB, MIB
 from tests.capabilities import compose, need
 from tests.docker import docker, logs
 from tests.target_image.console import boot_to_login
@@ -26,7 +27,6 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.integration
 
 IQN = "iqn.2017-01.io.kubevirt:sn.42"
-MIB, GIB = 2**20, 2**30
 CONFINED = ["--read-only", "--tmpfs", "/run/lundock", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
 OFFLINE = ["-e", f"IMAGES=http://127.0.0.1:1/gone.img#sha256:{'0' * 64}"]
 """One image that can never be had, so that no test depends on a download."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from target_image.agent.settings import GIB, Settings
+from lundock_common.quantity import GIB
+from target_image.agent.settings import Settings
 from target_image.cli.main import main
 
 
@@ -19,7 +20,7 @@ def test_every_setting_is_explained_and_an_option() -> None:
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen: list[Settings] = []
-    monkeypatch.setattr("target_image.agent.process.run", chosen.append)
+    monkeypatch.setattr("target_image.agent.lifecycle.run", chosen.append)
     environment = {
         "LUNDOCK_SHARDS": "3",
         "LUNDOCK_ISCSI_ADDRESSES": "127.0.0.1 ::1",

@@ -24,6 +24,7 @@ def banner(portal: Portal, iqn: str, rows: Sequence[Row], username: str | None, 
     """Several lines for a terminal."""
     boot_lun = next((row.lun for row in rows if row.lun > 1 and row.size_bytes), 1)
     lines = ["", f"Lundock serves {iqn}" + ("" if username is None else f" (CHAP user {username})")]
+    # Not a table of lundock_common.tables: sizes are aligned to the right, and later banners keep the columns.
     for row in rows:
         shown_size = for_people(row.size_bytes) if row.size_bytes else "-"
         lines.append(f"  LUN {row.lun:<3} {row.name:<14} {shown_size:>10}  {row.state}")

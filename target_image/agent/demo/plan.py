@@ -21,6 +21,7 @@ from pathlib import Path
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from lundock_common.portal import Portal
+from lundock_common.quantity import parse_size_as_truncate
 from target_image.agent.errors import SettingsError
 from target_image.agent.images import catalogue, qcow2
 from target_image.agent.images.library import DEMO
@@ -32,9 +33,6 @@ EMPTY_LUN, DEMO_LUN, FIRST_HOST_LUN = 1, 4, 5
 CHAP_SECRET_CHARACTERS = 12
 """RFC 7143 section 9.2.1 wants 96 bits; some initiators (Windows) refuse less. The 2017 demo took any, so we warn."""
 SECTOR_BYTES = 512
-
-_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-_SIZE = re.compile(r"(\d+)([KMGT]?)(i?B?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def plan(environ: Mapping[str, str], known: Mapping[str, catalogue.Entry] | None
     known = catalogue.load() if known is None else known
     warnings: list[str] = []
     images, added = _images(environ.get("IMAGES", DEFAULT_IMAGES), known, warnings)
-    size_bytes = parse_size("SIZE", environ.get("SIZE") or "1Gi")
+    size_bytes = _size_bytes(environ.get("SIZE") or "1Gi")
     luns = [PlannedLun(EMPTY_LUN, "empty", size_bytes=size_bytes), PlannedLun(DEMO_LUN, DEMO, image=DEMO)]
     luns += [PlannedLun(lun, name, image=image) for lun, (name, image) in enumerate(images[:2], start=2)]
     files = _host_files(environ.get("EXPORT_HOST_PATHS", ""), warnings)
@@ -100,13 +98,15 @@ def plan(environ: Mapping[str, str], known: Mapping[str, catalogue.Entry] | None
     )
 
 
-def parse_size(variable: str, text: str) -> int:
-    """Bytes of `1G`, `1Gi`, `512M`, `1GB`: as truncate(1) reads it, only a B makes a unit decimal."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or int(match[1]) == 0:
-        raise SettingsError(f"{variable}={text!r} is no size: write it like 1G, 1Gi or 512M")
-    base = 1000 if match[3].upper() == "B" and match[2] else 1024
-    return int(match[1]) * int(base ** _UNITS[match[2].upper()])
+def _size_bytes(text: str) -> int:
+    """The 2017 demo gave SIZE to truncate(1)."""
+    try:
+        size_bytes = parse_size_as_truncate(text)
+    except ValueError as error:
+        raise SettingsError(f"SIZE={error}") from error
+    if size_bytes == 0:
+        raise SettingsError(f"SIZE={text!r} is no size: write it like 1G, 1Gi or 512M")
+    return size_bytes
 
 
 def _words(text: str) -> list[str]:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from lundock_common.portal import Portal
+from lundock_common.quantity import MIB
 from target_image.agent import translate
 from target_image.agent.demo.banner import Row, banner
 from target_image.agent.demo.plan import Plan, PlannedLun
 from target_image.agent.errors import AgentError, ImageFailed
 from target_image.agent.images.library import DEMO
-from target_image.agent.settings import MIB
 from target_image.api import fields, requests
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Demo:
         if image.phase is fields.Phase.READY or image.stand_in:
             return True
         if image.phase is fields.Phase.PENDING:
-            images.require(name)
+            images.find_or_start_fetch(name)
         late = image.bytes_done == 0 and time.monotonic() - self._began_at_s > REACH_S
         if image.phase is fields.Phase.FAILED or late:
             images.stand_in(name)

@@ -1,5 +1,7 @@
 """Target engines: what makes a backing file reachable over iSCSI.
 
+CONTRIBUTING.md lists all the places that know the engines by name.
+
 An engine holds no desired state. It takes what one target must be (`apply`) and makes it so, whatever
 was there before; the ledger is what survives. Every method may be called again after a failure.
 """
@@ -145,15 +147,18 @@ class Engine(Protocol):
         """Bytes read and written by LUN over the live sessions; empty where the engine does not count."""
 
 
+EngineName = Literal["tgt", "lio"]
+"""What the settings, the options and the chart accept."""
+
+ENGINES: dict[EngineName, tuple[str, str]] = {
+    "tgt": ("target_image.agent.engines.tgt.engine", "TgtEngine"),
+    "lio": ("target_image.agent.engines.lio", "LioEngine"),
+}
+"""Module and class of each engine. Imported by name: rtslib must not be needed for tgt."""
+
+
 def make_engine(settings: Settings) -> Engine:
     """The engine that the settings name. What the host lacks is found out by its `start`."""
     module, name = ENGINES[settings.engine]
     engine: Engine = getattr(import_module(module), name)(settings)
     return engine
-
-
-ENGINES = {
-    "tgt": ("target_image.agent.engines.tgt.engine", "TgtEngine"),
-    "lio": ("target_image.agent.engines.lio", "LioEngine"),
-}
-"""A new engine is one file and one line here. Imported by name: rtslib must not be needed for tgt."""

@@ -13,12 +13,13 @@ from typing import BinaryIO
 
 from lundock_common import process
 from lundock_common.process import ProgramFailed
+from lundock_common.quantity import MIB
 from target_image.agent.errors import ImageFailed
 from target_image.agent.images import qcow2
 from target_image.agent.images.download import CHUNK_BYTES, NO_ROOM, ROOM_EVERY_BYTES, Progress, Stopped
 from target_image.api.fields import ImageFormat
 
-XZ_MEMORY_BYTES = 256 * 2**20
+XZ_MEMORY_BYTES = 256 * MIB
 """xz -9 needs 65 MiB to unpack; a file that asks for more than this is refused."""
 
 Stopping = Callable[[], bool]
@@ -130,11 +131,11 @@ def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds, stopping
     limits = process.Limits(
         address_space_bytes=bounds.memory_bytes, file_size_bytes=bounds.max_bytes, cpu_s=int(bounds.timeout_s)
     )
-    # The formats are named, so that nothing is guessed from content; the process dies with this thread.
+    # The formats are named, so that nothing is guessed from content.
+    argv = ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "-S", "4k", str(image), str(output)]
     # glibc reserves up to 128 MiB of addresses for each thread's own arena, and on a busy machine more of qemu-img's
     # threads unpack at once: with 1 GiB in all it then ended because it could not start another thread.
-    argv = ["setpriv", "--pdeathsig", "KILL", "--", "env", "MALLOC_ARENA_MAX=1"]
-    argv += ["qemu-img", "convert", "-f", "qcow2", "-O", "raw", "-S", "4k", str(image), str(output)]
+    environment = {"MALLOC_ARENA_MAX": "1"}
 
     def objection() -> str:
         if stopping():
@@ -142,7 +143,14 @@ def _from_qcow2(image: Path, head: bytes, output: Path, bounds: Bounds, stopping
         return NO_ROOM if bounds.room() <= 0 else ""
 
     try:
-        process.run(argv, timeout_s=bounds.timeout_s, limits=limits, objection=objection)
+        process.run(
+            argv,
+            timeout_s=bounds.timeout_s,
+            limits=limits,
+            environment=environment,
+            dies_with_thread=True,
+            objection=objection,
+        )
     except ProgramFailed as error:
         if stopping():
             raise Stopped from error

@@ -20,6 +20,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import ImageFailed
 from target_image.agent.images.allowlist import Policy, Refused, Resolver, resolve, shown
 
@@ -31,7 +32,7 @@ SLOW_WINDOW_S = 60.0
 SLOW_BYTES = 64 * 1024
 """A server that brings less than this in a window, or a round of all mirrors that does, is given up."""
 
-ROOM_EVERY_BYTES = 16 * 2**20
+ROOM_EVERY_BYTES = 16 * MIB
 """How often it is asked whether there is still room."""
 
 NO_ROOM = "there is no room for it beside what is promised to volumes: delete volumes or images, or add space"

@@ -31,7 +31,7 @@ from target_image.agent.images.allowlist import AllowList, Everywhere, Policy, R
 from target_image.agent.images.files import ImageFiles
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.agent.state.rows import ImageSpec
+from target_image.agent.state.rows import Condition, ImageSpec
 from target_image.api import fields, requests, responses
 
 DEMO = "demo"
@@ -166,19 +166,15 @@ class Images:
         job, stands_in = self._jobs.get(source.key), name in self._stand_ins
         condition = None
         if job is not None and job.failure:
-            condition = responses.Condition(code=ImageFailed.code, detail=job.failure)
+            condition = Condition(code=ImageFailed.code, detail=job.failure)
         size_bytes = self._files.ready_bytes(source.key)
         if size_bytes is not None:
-            return responses.Image(
-                name=name,
-                spec=translate.image_spec_to_response(source.spec),
-                phase=fields.Phase.READY,
-                virtual_size_bytes=size_bytes,
-                stand_in=stands_in,
+            return translate.image_to_response(
+                name, source.spec, phase=fields.Phase.READY, virtual_size_bytes=size_bytes, stand_in=stands_in
             )
-        return responses.Image(
-            name=name,
-            spec=translate.image_spec_to_response(source.spec),
+        return translate.image_to_response(
+            name,
+            source.spec,
             phase=fields.Phase.PENDING if job is None else job.phase,
             condition=condition,
             bytes_done=0 if job is None else job.bytes_done,
@@ -219,8 +215,8 @@ class Images:
             self._jobs.pop(source.key, None)
             self._files.remove(source.key)
 
-    def require(self, name: str) -> ReadyImage | None:
-        """The image, or None while it is made, which this call begins.
+    def find_or_start_fetch(self, name: str) -> ReadyImage | None:
+        """The image; or None while it is fetched and made ready, which this call begins.
 
         Raises:
             UnknownImage: There is no such image.
@@ -231,7 +227,7 @@ class Images:
         if size_bytes is not None:
             return ReadyImage(self._files.raw(source.key), size_bytes)
         if name in self._stand_ins:
-            demo = self.require(DEMO)
+            demo = self.find_or_start_fetch(DEMO)
             return None if demo is None else ReadyImage(demo.path, demo.virtual_size_bytes, stand_in=True)
         job = self._start_job(name, source)
         if job.phase is fields.Phase.FAILED:

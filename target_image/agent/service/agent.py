@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import structlog
 
+from target_image.agent import translate
 from target_image.agent.engines import Engine, make_engine
 from target_image.agent.errors import SettingsError
 from target_image.agent.images.library import Images
@@ -19,8 +20,8 @@ from target_image.agent.service.supervisor import Supervisor
 from target_image.agent.service.volumes import Volumes
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
-from target_image.agent.stores import Store
-from target_image.agent.stores.sparse_file import SparseFileStore
+from target_image.agent.state.lost import check_not_lost
+from target_image.agent.stores import make_store
 from target_image.api import responses
 
 log = structlog.get_logger()
@@ -31,16 +32,18 @@ class Agent:
 
     Raises:
         SettingsError: The settings cannot be used, or the ledger's exports need more shards.
-        LedgerError: The ledger cannot be opened or read.
+        LedgerError: The ledger cannot be opened or read, or its volumes are there and it is not.
+        StoreFailed: The store cannot be used, or NoSpace.
     """
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         settings.check()
         self.settings = settings
+        self.store = make_store(settings)
+        check_not_lost(settings.ledger_file, self.store)
         self.ledger = Ledger(settings.ledger_file)
         self._check_shards()
         self.engine = engine if engine is not None else make_engine(settings)
-        self.store: Store = SparseFileStore(settings.data_dir)
         self.capacity = Capacity(settings, self.ledger, self.store)
         self.images = Images(settings, self.ledger, room=self.capacity.spare_bytes)
         locks = Locks()
@@ -81,18 +84,8 @@ class Agent:
             )
 
     def capabilities(self) -> responses.Capabilities:
-        can = self.engine.capabilities
-        return responses.Capabilities(
-            version=own_version(),
-            engine=self.engine.name,
-            grow=can.grow,
-            mutual_chap=can.mutual_chap,
-            access_by_initiator=can.access_by_initiator,
-            access_by_network=can.access_by_network,
-            access_by_both=can.access_by_both,
-            clone=self.store.clone,
-            unmap=can.unmap,
-            shards=self.settings.shards,
+        return translate.capabilities_to_response(
+            self.engine, version=own_version(), clone=self.store.clone, shards=self.settings.shards
         )
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from target_image.agent import translate
 from target_image.agent.errors import NoSpace
 from target_image.agent.settings import Settings
 from target_image.agent.state.ledger import Ledger
@@ -19,12 +20,9 @@ def measure(space: Space, *, promised_bytes: int, ratio: float, reserve_bytes: i
     Blocks that clones share are counted for each; still all of them together are no more than the store has.
     """
     usable_bytes = max(0, min(space.total_bytes, space.free_bytes + space.allocated_bytes) - reserve_bytes)
-    return responses.Capacity(
-        total_bytes=space.total_bytes,
-        free_bytes=space.free_bytes,
-        promised_bytes=promised_bytes,
-        available_bytes=max(0, int(usable_bytes * ratio) - promised_bytes),
-        overcommit_ratio=ratio,
+    available_bytes = max(0, int(usable_bytes * ratio) - promised_bytes)
+    return translate.capacity_to_response(
+        space, promised_bytes=promised_bytes, available_bytes=available_bytes, ratio=ratio
     )
 
 

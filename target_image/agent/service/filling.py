@@ -160,7 +160,7 @@ class Filling:
 
     def _find_origin_or_start_fetch(self, volume: VolumeRecord) -> Origin | None:
         if isinstance(volume.source, ImageSource):
-            image = self._images.require(volume.source.image)
+            image = self._images.find_or_start_fetch(volume.source.image)
             if image is None:
                 return None
             return Origin(Address.of_file(image.path), image.virtual_size_bytes, image.stand_in)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from lundock_common.quantity import MIB
 from target_image.agent import translate
 from target_image.agent.engines import Engine
 from target_image.agent.errors import (
@@ -27,7 +28,6 @@ from target_image.agent.service.locks import Locks, export_key, volume_key
 from target_image.agent.service.revisions import Ensured, check_absent, check_match
 from target_image.agent.service.serving import Serving
 from target_image.agent.service.storing import Storing
-from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import EmptySource, ImageSource, Source, VolumeRecord, VolumeSource
 from target_image.agent.stores import Store
@@ -257,7 +257,7 @@ class Volumes:
             UnknownImage: There is no such image.
             ImageFailed: It could not be made a moment ago.
         """
-        self._images.require(image)
+        self._images.find_or_start_fetch(image)
 
     def _check_origin(self, id: str, source: VolumeSource) -> None:
         """Whether the volume that is to be copied can be copied now."""

@@ -18,23 +18,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
 from target_image.agent.naming import MAX_TID
 from target_image.agent.state import migrations, rows
 from target_image.agent.state.rows import ExportRecord, VolumeRecord
 
-RESERVE_BYTES = 4 * 2**20
+RESERVE_BYTES = 4 * MIB
 """Preallocated beside the ledger and given up when the disk is full, so that it can still be emptied."""
-
-HEADER_BYTES = 100
-"""Of a database file (SQLite's file format, section 1.3)."""
 
 
 class Ledger:
     """Open it, use it from any thread, close it.
 
     Raises:
-        LedgerError: Another agent has it, a newer one wrote it, or it is damaged, lost or cannot be locked.
+        LedgerError: Another agent has it, a newer one wrote it, or it is damaged or cannot be locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -285,7 +283,6 @@ def _take_lock(path: Path) -> int:
 
 
 def _open_database(path: Path) -> sqlite3.Connection:
-    _check_not_lost(path)
     path.touch(mode=0o600)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
     connection.row_factory = sqlite3.Row
@@ -305,18 +302,6 @@ def _open_database(path: Path) -> sqlite3.Connection:
             f"the ledger {path} cannot be read ({error}): restore it from a backup, or move it away to begin anew"
         ) from error
     return connection
-
-
-def _check_not_lost(path: Path) -> None:
-    """SQLite takes a file without a header for a new database: with volumes beside it, it is none."""
-    there = path.exists() and path.stat().st_size >= HEADER_BYTES
-    log = path.with_name(f"{path.name}-wal")
-    if there or (log.exists() and log.stat().st_size > 0) or not any(path.parent.glob("volumes/*.raw")):
-        return
-    raise LedgerError(
-        f"there are volumes in {path.parent / 'volumes'} and the ledger {path.name} is missing or empty, and with it "
-        "who owns them and what opens them: restore it from a backup, or move the volumes away to begin anew"
-    )
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:

@@ -3,16 +3,24 @@
 A store holds no desired state: the ledger says which volumes there must be, and every method may be called again after
 a crash at any point. A store need not be a file system: it gives the address of a volume, and says how much space it
 has and what is wrong with a volume.
+
+Backups are files, whatever the store is (state/backup.py). A SparseFileStore fills a backup from what `find` gives, and
+reads files only: a store whose volumes are no files has to bring another way out. A restore needs nothing more, since
+`fill` takes a file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from target_image.agent.backing import Address
 from target_image.api.problems import Code
+
+if TYPE_CHECKING:
+    from target_image.agent.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -40,11 +48,19 @@ class Store(Protocol):
     """
 
     name: str
+    location: str
+    """Where its volumes are, for messages."""
     clone: Literal["reflink", "sparse-copy"]
     """`reflink` copies in constant time, and at one instant even while the source is written."""
 
     def address(self, id: str) -> Address:
         """What an engine opens; asks nobody whether it exists."""
+
+    def find(self, id: str) -> Address | None:
+        """Where the volume is at this moment, also in the trash; None if it does not exist."""
+
+    def ids(self) -> list[str]:
+        """Ids of the volumes that there are, without those in the trash."""
 
     def create(self, id: str, size_bytes: int, *, thin: bool) -> None:
         """Make a volume of zeros, durable under its name only when it is complete. Succeeds if it exists."""
@@ -95,3 +111,22 @@ class Store(Protocol):
 
     def identity(self, address: Address) -> str | None:
         """What changes when something else takes the place of what is at any address; None if it does not exist."""
+
+
+StoreName = Literal["sparse-file"]
+
+STORES: dict[StoreName, tuple[str, str]] = {
+    "sparse-file": ("target_image.agent.stores.sparse_file", "SparseFileStore"),
+}
+"""Module and class of each store, which has a class method `of_settings`. Imported by name, as the engines are."""
+
+
+def make_store(settings: Settings, name: StoreName = "sparse-file") -> Store:
+    """The store of the agent's volumes. As long as there is one kind, no setting chooses.
+
+    Raises:
+        StoreFailed: It cannot be used, or NoSpace.
+    """
+    module, cls = STORES[name]
+    store: Store = getattr(import_module(module), cls).of_settings(settings)
+    return store

@@ -8,12 +8,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import SourceChanged
 
 FICLONE = 0x40049409
 """ioctl_ficlonerange(2): share the source's blocks, copy on write."""
 
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 4 * MIB
 CLOCK_TICK_NS = 20_000_000
 """More than one tick of any kernel's coarse clock (CONFIG_HZ is 100 at least)."""
 _NO_REFLINK = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS}

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryFile
+from typing import Literal, Self
 
 from target_image.agent.backing import Address
 from target_image.agent.durable import sync
 from target_image.agent.errors import NoSpace, StoreFailed
+from target_image.agent.settings import Settings
 from target_image.agent.stores import Fault, Space, copying, files
 
 ALLOCATED_TTL_S = 5.0
@@ -35,13 +37,25 @@ class SparseFileStore:
         self._added_up_bytes = 0
         self._added_up_at_s = float("-inf")
         self._volumes = data_dir / "volumes"
+        self.location = str(self._volumes)
         self._trash = data_dir / "trash"
         for folder in (self._volumes, self._trash):
             folder.mkdir(parents=True, exist_ok=True)
         self.clone = "reflink" if self._can_reflink() else "sparse-copy"
 
+    @classmethod
+    def of_settings(cls, settings: Settings) -> Self:
+        return cls(settings.data_dir)
+
     def address(self, id: str) -> Address:
         return Address.of_file(self._path(id))
+
+    def find(self, id: str) -> Address | None:
+        paths = (self._path(id), self._trash_path(id))
+        return next((Address.of_file(path) for path in paths if path.exists()), None)
+
+    def ids(self) -> list[str]:
+        return sorted(path.stem for path in self._volumes.glob("*.raw"))
 
     def create(self, id: str, size_bytes: int, *, thin: bool) -> None:
         if self._path(id).exists():
@@ -165,15 +179,15 @@ class SparseFileStore:
                 sync(target.parent)
 
     def _can_reflink(self) -> bool:
-        with _errors_explained(f"try the file system of {self._volumes}"):
-            first, second = self._volumes / ".reflink-a", self._volumes / ".reflink-b"
-            try:
-                first.write_bytes(b"\0" * 65536)
-                with first.open("rb") as source, second.open("wb") as target:
-                    return copying.reflink(source.fileno(), target.fileno())
-            finally:
-                first.unlink(missing_ok=True)
-                second.unlink(missing_ok=True)
+        """Without names, since the agent that holds the ledger may do the same at this moment."""
+        with (
+            _errors_explained(f"try the file system of {self._volumes}"),
+            TemporaryFile(dir=self._volumes) as source,
+            TemporaryFile(dir=self._volumes) as target,
+        ):
+            source.write(b"\0" * 65536)
+            source.flush()
+            return copying.reflink(source.fileno(), target.fileno())
 
 
 def _set_size(file: int, size_bytes: int, *, thin: bool) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-MIB = 2**20
+from lundock_common.quantity import MIB
+
 PASSWORDS = ("twelve-or-more", "another-twelve")
 OWNER = {"cluster": "uid", "release": "ns/name", "namespace": "ns", "claim": "disk", "claim_uid": "claim-uid"}
 

@@ -61,6 +61,36 @@ def test_an_unknown_source_is_read_and_not_repeated() -> None:
     assert [line.split()[0] for line, _ in asked] == ["GET"]
 
 
+class NewerOwner(responses.Owner):
+    team: str = "blue"
+
+
+class NewerLun(responses.Lun):
+    encrypted: bool = True
+
+
+class NewerAccess(responses.Access):
+    hours: str = "9-17"
+
+
+def test_what_only_the_answer_has_is_not_repeated() -> None:
+    owner = NewerOwner(cluster="c", release="r", namespace="n", claim="data", claim_uid="u")
+    assert echo.owner(owner) == requests.Owner(cluster="c", release="r", namespace="n", claim="data", claim_uid="u")
+    export = responses.Export(
+        id="disk",
+        iqn="iqn.2026-11.test:disk",
+        luns=[NewerLun(lun=1, volume="disk", read_only=True)],
+        access=NewerAccess(initiators=["iqn.2026-11.test:host"], networks=["10.0.0.0/8"]),
+        chap=None,
+        owner=owner,
+        shard=0,
+        portals=[],
+        phase=fields.Phase.READY,
+    )
+    assert echo.luns(export) == [requests.Lun(lun=1, volume="disk", read_only=True)]
+    assert echo.access(export) == requests.Access(initiators=["iqn.2026-11.test:host"], networks=["10.0.0.0/8"])
+
+
 @pytest.mark.parametrize("folder", recorded.FOLDERS, ids=lambda folder: folder.name)
 def test_what_was_answered_can_be_asked_for_again(folder: Path) -> None:
     for item in recorded.answered(folder, "/v1/volumes")["items"]:

@@ -1,7 +1,7 @@
 """What the engine contract needs of a place to run in: an engine, and initiators that reach it.
 
-The tests here know no engine. Elsewhere (in a guest with a kernel target, say) the same tests run with
-another `place` fixture.
+The tests here know no engine: they run over every one of `HERE`. Elsewhere (in a guest with a kernel target, say) the
+same tests run with another `place` fixture.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from cluster.machine.ports import free_ports
+from lundock_common.quantity import MIB
 from target_image.agent import naming
 from target_image.agent.backing import Address
-from target_image.agent.engines import BackingLun, Credentials, Engine, TargetState, make_engine
+from target_image.agent.engines import BackingLun, Credentials, Engine, EngineName, TargetState, make_engine
 from target_image.agent.settings import Settings
 from tests.capabilities import need
 from tests.target_image.initiator import Login
@@ -35,11 +36,11 @@ class Place:
         if not path.exists():
             path.touch()
         with path.open("r+b") as file:
-            file.truncate(size_mib * 2**20)
+            file.truncate(size_mib * MIB)
         return BackingLun(
             lun=number,
             address=Address.of_file(path),
-            size_bytes=size_mib * 2**20,
+            size_bytes=size_mib * MIB,
             read_only=read_only,
             thin=True,
             serial=naming.serial(name),
@@ -70,12 +71,18 @@ class Place:
         return Login(self.portal, target.iqn, user, password, **more)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    need("tgtd", "iscsi-ls", "qemu-iscsi")
+HERE: dict[EngineName, tuple[str, ...]] = {"tgt": ("tgtd",)}
+"""Engines that are processes of their own, and what they need: the contract runs over them on any machine."""
+ELSEWHERE: dict[EngineName, str] = {"lio": "tests/guest/inside"}
+"""Engines that need a machine of their own: the folder in whose `place` the contract runs over them."""
+
+
+@pytest.fixture(params=HERE)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    need(*HERE[request.param], "iscsi-ls", "qemu-iscsi")
     port = free_ports()
     engine = make_engine(
-        Settings(run_dir=tmp_path / "run", engine="tgt", iscsi_addresses=("127.0.0.1",), iscsi_port=port)
+        Settings(run_dir=tmp_path / "run", engine=request.param, iscsi_addresses=("127.0.0.1",), iscsi_port=port)
     )
     engine.start()
     try:

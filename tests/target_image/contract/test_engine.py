@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent import naming
 from target_image.agent.engines import Credentials, TargetState
 from target_image.agent.errors import EngineFailed
@@ -22,7 +23,7 @@ def test_a_target_is_served_and_taken_down(place: Place) -> None:
     target = place.target("disk")
     place.engine.apply(target)
     assert target.iqn in initiator.discover(place.portal)
-    assert initiator.size_bytes(place.login(target)) == 16 * 2**20
+    assert initiator.size_bytes(place.login(target)) == 16 * MIB
     place.engine.remove(target)
     assert target.iqn not in initiator.discover(place.portal)
     assert not initiator.can_log_in(place.login(target))
@@ -205,7 +206,7 @@ def test_remove_ends_busy_sessions(place: Place) -> None:
     target = place.target("disk", place.lun("disk", size_mib=64))
     place.engine.apply(target)
     with initiator.Session(place.login(target)) as session:
-        session.write(0, 32 * 2**20, pattern=9)
+        session.write(0, 32 * MIB, pattern=9)
         place.engine.remove(target)
         assert target.iqn not in initiator.discover(place.portal)
 
@@ -230,7 +231,7 @@ def test_grow_is_seen_at_the_next_login(place: Place) -> None:
     place.engine.apply(target)
     grown = replace(target, luns=(place.lun("disk", size_mib=48),))
     place.engine.apply(grown)
-    assert initiator.size_bytes(place.login(target)) == 48 * 2**20
+    assert initiator.size_bytes(place.login(target)) == 48 * MIB
 
 
 def test_unmap_frees_space(place: Place) -> None:
@@ -240,12 +241,12 @@ def test_unmap_frees_space(place: Place) -> None:
     place.engine.apply(target)
     path = target.luns[0].address.as_file()
     with initiator.Session(place.login(target)) as session:
-        session.write(0, 8 * 2**20, pattern=1)
+        session.write(0, 8 * MIB, pattern=1)
         written = path.stat().st_blocks
-        session.discard(0, 8 * 2**20)
-        assert written * 512 >= 8 * 2**20
-        assert path.stat().st_blocks * 512 <= 2**20
-        session.read(0, 8 * 2**20, pattern=0)
+        session.discard(0, 8 * MIB)
+        assert written * 512 >= 8 * MIB
+        assert path.stat().st_blocks * 512 <= MIB
+        session.read(0, 8 * MIB, pattern=0)
 
 
 def test_the_audit_finds_what_was_changed_behind_the_engine(place: Place) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.demo import target as demo_target
 from target_image.agent.demo.plan import plan
 from target_image.agent.demo.target import Demo
@@ -23,7 +24,6 @@ from tests.target_image.image_server import ImageServer
 from tests.target_image.initiator import Login, Session, can_log_in, discover, inquiry, size_bytes
 from tests.waiting import eventually
 
-MIB = 2**20
 DEMO_DISK = b"the demo disk".ljust(MIB, b"\1")
 IMAGE = b"an image".ljust(2 * MIB, b"\2")
 DIGEST = "sha256:" + hashlib.sha256(IMAGE).hexdigest()

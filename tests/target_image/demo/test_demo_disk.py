@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from cluster.places import REPOSITORY
+from lundock_common.quantity import MIB
 from tests.capabilities import need
 from tests.target_image.console import read_until
 
 pytestmark = pytest.mark.integration
 
 BUILD = REPOSITORY / "target_image" / "demo_disk" / "build.sh"
-MIB = 2**20
 NOBODY = 65534
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from lundock_common.portal import Portal
-from target_image.agent.demo.plan import Plan, parse_size, plan
+from lundock_common.quantity import GIB, MIB
+from target_image.agent.demo.plan import Plan, plan
 from target_image.agent.errors import SettingsError
 from target_image.agent.images import catalogue, qcow2
 from tests.capabilities import need
 
 KNOWN = catalogue.load(architecture="amd64")
 DIGEST = "sha256:" + "a" * 64
-GIB = 2**30
 
 
 def planned(**environ: str) -> Plan:
@@ -47,12 +47,11 @@ def test_the_target_of_2017() -> None:
         ("512m", GIB // 2),
         ("2T", 2048 * GIB),
         ("1GB", 10**9),
-        ("1048576", 2**20),
+        ("1048576", MIB),
         (" 10K ", 10240),
     ],
 )
 def test_sizes(text: str, size_bytes: int) -> None:
-    assert parse_size("SIZE", text) == size_bytes
     assert planned(SIZE=text).luns[0].size_bytes == size_bytes
 
 

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 
 from lundock_common.portal import Portal
+from lundock_common.quantity import GIB
 from target_image.agent.demo.banner import Row, banner
 from target_image.agent.demo.usage import commands
 from tests.capabilities import need
@@ -46,7 +47,7 @@ def test_virsh_takes_the_command() -> None:
 
 def test_the_banner() -> None:
     rows = [
-        Row(1, "empty", 2**30, "ready"),
+        Row(1, "empty", GIB, "ready"),
         Row(2, "alpine", 0, "its image is being fetched"),
         Row(4, "demo", 2**26, "ready"),
     ]

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cluster.machine.ports import free_ports
+from lundock_common.quantity import MIB
 from target_image.agent.backing import Address
 from target_image.agent.engines import BackingLun, Credentials, TargetState
 from target_image.agent.engines.tgt import plan, show
@@ -22,7 +23,7 @@ from target_image.agent.engines.tgt.ipc import ANY_TID, Code, ManagementSocket, 
 from target_image.agent.errors import EngineDown, EngineFailed
 from tests.capabilities import need
 
-LUN = BackingLun(1, Address.of_file("/disk.raw"), 2**20, False, True, "serial", "0123456789abcdef", "VOLUME")
+LUN = BackingLun(1, Address.of_file("/disk.raw"), MIB, False, True, "serial", "0123456789abcdef", "VOLUME")
 TARGET = TargetState(7, 0, "iqn.2026-11.test:disk", (LUN,), chap=Credentials("disk", "a-long-password"))
 
 

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.backing import Address
 from target_image.agent.engines import BackingLun, Credentials, TargetState
 from target_image.agent.engines.lio.shape import check
 from target_image.agent.errors import Invalid, NotSupported
 
-LUN = BackingLun(1, Address.of_file("/disk.raw"), 2**20, False, True, "0" * 32, "1" * 16, "VOLUME")
+LUN = BackingLun(1, Address.of_file("/disk.raw"), MIB, False, True, "0" * 32, "1" * 16, "VOLUME")
 TARGET = TargetState(1, 0, "iqn.2026-11.test:disk", (LUN,), ("iqn.2026-11.test:node",), (), Credentials("a", "b" * 12))
 
 

@@ -15,6 +15,7 @@ import pytest
 import requests
 from pydantic import BaseModel
 
+from lundock_common.quantity import GIB, MIB
 from target_image.agent.errors import SettingsError
 from target_image.agent.settings import Settings
 from target_image.api import problems
@@ -89,7 +90,7 @@ def test_a_password_that_tgt_would_change_is_refused_and_not_repeated(
 
 def test_etags(agent: AgentProcess, session: requests.Session) -> None:
     url = f"{agent.url}/v1/volumes/disk"
-    made = session.put(url, json={"size_bytes": 2**20}, timeout=30)
+    made = session.put(url, json={"size_bytes": MIB}, timeout=30)
     assert made.status_code == 201
     tag = made.headers["ETag"]
     assert session.get(url, timeout=30).headers["ETag"] == tag
@@ -107,7 +108,7 @@ def test_etags(agent: AgentProcess, session: requests.Session) -> None:
 def test_large_and_endless_bodies_are_refused(agent: AgentProcess) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", agent.api_port, timeout=30)
     try:
-        connection.request("PUT", "/v1/volumes/disk", headers={"Content-Length": str(2**30)})
+        connection.request("PUT", "/v1/volumes/disk", headers={"Content-Length": str(GIB)})
         assert connection.getresponse().status == 413
         connection.close()
         connection.request("PUT", "/v1/volumes/disk", body=iter([b"{}"]), encode_chunked=True)
@@ -178,12 +179,12 @@ def test_health_and_metrics(make_agent: MakeAgent, session: requests.Session) ->
     with agent.client() as client, image_server.running() as images:
         client.ensure_volume("disk", volume_spec())
         client.ensure_export("disk", export_spec("disk"))
-        images.add("/a.img", bytes(2**20), hold=(hold := threading.Event()))
+        images.add("/a.img", bytes(MIB), hold=(hold := threading.Event()))
         client.put_image("a", ImageSpec(urls=[images.url("/a.img")], digest="sha256:" + "0" * 64))
         eventually(lambda: _image_bytes(client, "a") > 0, "half of the image is there")
         session.request("NONSENSE", f"{agent.url}/v1/volumes", timeout=30)
         with initiator.Session(agent.login("disk")) as disk:
-            disk.write(0, 2**20, pattern=1)
+            disk.write(0, MIB, pattern=1)
             metrics = session.get(metrics_url, timeout=30).text
         hold.set()
     for port in (agent.api_port, agent.api_port + 1):

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from lundock_common.portal import Portal
+from lundock_common.quantity import MIB
 from target_image.agent.http import pages
 from target_image.agent.http.pages.view import MAX_EXPORTS, Page, page
 from target_image.agent.service.agent import Agent
@@ -29,7 +30,6 @@ from tests.waiting import eventually
 
 PASSWORD = "never-to-be-shown"
 IQN = "iqn.2017-01.io.kubevirt:sn.42"
-MIB = 2**20
 
 CAPABILITIES = responses.Capabilities(
     version="1.2.3", engine="tgt", grow="detached", mutual_chap=True, access_by_initiator=True, access_by_network=True,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.images import catalogue
 from target_image.agent.images.library import Images
 from target_image.agent.settings import Settings
@@ -18,7 +19,6 @@ from tests.target_image import image_server
 from tests.target_image.image_server import ImageServer
 from tests.waiting import eventually
 
-MIB = 2**20
 DISK = random.Random(3).randbytes(300_000) + bytes(4 * MIB - 300_000)  # noqa: S311 - any bytes will do
 ROOM = 2**40
 DEMO_DISK = b"demo disk".ljust(MIB, b"\0")

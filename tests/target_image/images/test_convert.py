@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from lundock_common import process
+from lundock_common.quantity import MIB
 from target_image.agent.errors import ImageFailed
 from target_image.agent.images import convert, qcow2
 from target_image.agent.images.download import Stopped
 from target_image.api.fields import ImageFormat
 from tests.capabilities import need
 
-MIB = 2**20
 BOUNDS = convert.Bounds(max_bytes=64 * MIB, memory_bytes=1024 * MIB, timeout_s=60)
 DATA = random.Random(2).randbytes(700_000) + bytes(5 * MIB) + b"end"  # noqa: S311 - any bytes will do
 

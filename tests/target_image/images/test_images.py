@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent import translate
 from target_image.agent.errors import (
     IdentityConflict,
@@ -30,7 +31,7 @@ from target_image.agent.state.ledger import Ledger
 from target_image.api import fields, requests, responses
 from tests.capabilities import need
 from tests.target_image.image_server import ImageServer
-from tests.target_image.images.conftest import DEMO_DISK, DISK, MIB, ROOM, MakeImages, settled
+from tests.target_image.images.conftest import DEMO_DISK, DISK, ROOM, MakeImages, settled
 from tests.waiting import eventually
 
 
@@ -60,7 +61,7 @@ def test_every_format_becomes_the_same_sparse_disk(
     assert settled(images, "a") == responses.Image(
         name="a", spec=told.spec, phase=fields.Phase.READY, virtual_size_bytes=len(DISK)
     )
-    ready = images.require("a")
+    ready = images.find_or_start_fetch("a")
     assert ready is not None
     assert ready.path.read_bytes() == DISK
     assert not ready.stand_in
@@ -82,7 +83,7 @@ def test_one_download_however_many_ask(server: ImageServer, images: Images) -> N
     names = [f"name-{number}" for number in range(5)]
     for name in names:
         images.put(name, wanted)
-    threads = [threading.Thread(target=images.require, args=(name,)) for name in names for _ in range(4)]
+    threads = [threading.Thread(target=images.find_or_start_fetch, args=(name,)) for name in names for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -99,7 +100,7 @@ def test_progress_is_told(server: ImageServer, images: Images) -> None:
     images.put("a", wanted)
     eventually(lambda: 0 < images.get("a").bytes_done < len(DISK), "half of it is there")
     assert images.get("a").bytes_total == len(DISK)
-    assert images.require("a") is None
+    assert images.find_or_start_fetch("a") is None
     hold.set()
     assert settled(images, "a").phase is fields.Phase.READY
 
@@ -114,7 +115,7 @@ def test_a_wrong_digest_fails_and_leaves_nothing(server: ImageServer, images: Im
     assert "digest" in failed.condition.detail
     assert list(settings.images_dir.iterdir()) == []
     with pytest.raises(ImageFailed, match="digest"):
-        images.require("a")
+        images.find_or_start_fetch("a")
     assert len(server.requests) == 1
 
 
@@ -125,7 +126,7 @@ def test_a_failure_is_tried_again_later(server: ImageServer, images: Images, mon
     assert settled(images, "a").phase is fields.Phase.FAILED
     server.files["/a.img"].status = 200
     monkeypatch.setattr("target_image.agent.images.library.RETRY_AFTER_S", 0.0)
-    assert images.require("a") is None
+    assert images.find_or_start_fetch("a") is None
     assert settled(images, "a").phase is fields.Phase.READY
 
 
@@ -187,7 +188,7 @@ def test_kill_dash_nine_in_the_middle_of_a_download(server: ImageServer, setting
     try:
         images.start()
         assert settled(images, "a").phase is fields.Phase.READY
-        ready = images.require("a")
+        ready = images.find_or_start_fetch("a")
         assert ready is not None
         assert ready.path.read_bytes() == DISK
         assert server.requests[-1][1] != ""
@@ -198,9 +199,9 @@ def test_kill_dash_nine_in_the_middle_of_a_download(server: ImageServer, setting
 
 def test_the_demo_disk_is_always_there(images: Images) -> None:
     assert images.get("demo").spec is None
-    assert images.require("demo") is None
+    assert images.find_or_start_fetch("demo") is None
     assert settled(images, "demo").phase is fields.Phase.READY
-    ready = images.require("demo")
+    ready = images.find_or_start_fetch("demo")
     assert ready is not None
     assert ready.path.read_bytes() == DEMO_DISK
     with pytest.raises(Invalid):
@@ -208,12 +209,12 @@ def test_the_demo_disk_is_always_there(images: Images) -> None:
 
 
 def test_a_new_demo_disk_replaces_the_old_one(images: Images, settings: Settings) -> None:
-    images.require("demo")
+    images.find_or_start_fetch("demo")
     settled(images, "demo")
     (settings.share_dir / "demo.img.gz").write_bytes(gzip.compress(b"newer".ljust(MIB, b"\0")))
     os.utime(settings.share_dir / "demo.img.gz", ns=(1, 1))
-    eventually(lambda: images.require("demo") is not None, "the new one is there")
-    ready = images.require("demo")
+    eventually(lambda: images.find_or_start_fetch("demo") is not None, "the new one is there")
+    ready = images.find_or_start_fetch("demo")
     assert ready is not None
     assert ready.path.read_bytes().startswith(b"newer")
 
@@ -222,11 +223,11 @@ def test_the_demo_disk_stands_in(server: ImageServer, make_images: MakeImages) -
     wanted = server.spec("/gone.img", DISK)
     del server.files["/gone.img"]
     images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
-    assert images.require("alpine") is None
+    assert images.find_or_start_fetch("alpine") is None
     assert settled(images, "alpine").phase is fields.Phase.FAILED
     images.stand_in("alpine")
-    eventually(lambda: images.require("alpine") is not None, "the demo disk is ready")
-    ready = images.require("alpine")
+    eventually(lambda: images.find_or_start_fetch("alpine") is not None, "the demo disk is ready")
+    ready = images.find_or_start_fetch("alpine")
     assert ready is not None
     assert ready.stand_in
     assert ready.path.read_bytes() == DEMO_DISK
@@ -240,14 +241,14 @@ def test_what_the_container_carries_is_not_fetched(
     (settings.share_dir / "images").mkdir()
     (settings.share_dir / "images" / wanted.digest.replace(":", "-")).write_bytes(DISK)
     images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
-    images.require("alpine")
+    images.find_or_start_fetch("alpine")
     assert settled(images, "alpine").phase is fields.Phase.READY
     assert server.requests == []
 
 
 def test_an_unknown_image_names_those_there_are(images: Images) -> None:
     with pytest.raises(UnknownImage, match="this target has: demo"):
-        images.require("nothing")
+        images.find_or_start_fetch("nothing")
     with pytest.raises(NotFound):
         images.get("nothing")
 
@@ -256,7 +257,7 @@ def test_without_a_demo_disk_the_rest_still_works(images: Images, settings: Sett
     (settings.share_dir / "demo.img.gz").unlink()
     assert images.list() == []
     with pytest.raises(UnknownImage, match="build it with"):
-        images.require("demo")
+        images.find_or_start_fetch("demo")
 
 
 def test_another_spec_under_the_same_name_is_a_conflict(server: ImageServer, make_images: MakeImages) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import GIB
 from target_image.agent.images import qcow2
 from tests.capabilities import need
-
-GIB = 2**30
 
 
 def head_of(path: Path) -> bytes:

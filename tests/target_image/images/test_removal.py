@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import (
     NotReady,
     UnknownImage,
@@ -17,7 +18,7 @@ from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import ImageSource, VolumeRecord
 from target_image.api import fields
 from tests.target_image.image_server import ImageServer
-from tests.target_image.images.conftest import DISK, MIB, MakeImages, settled
+from tests.target_image.images.conftest import DISK, MakeImages, settled
 from tests.waiting import eventually
 
 
@@ -32,7 +33,7 @@ def test_a_deleted_image_frees_its_space(server: ImageServer, images: Images, se
     images.delete("b")
     assert list(settings.images_dir.iterdir()) == []
     with pytest.raises(UnknownImage):
-        images.require("b")
+        images.find_or_start_fetch("b")
 
 
 def test_an_image_deleted_while_it_is_fetched_leaves_nothing(
@@ -53,7 +54,7 @@ def test_a_catalogues_image_deleted_while_it_is_fetched_leaves_nothing(
     wanted = server.spec("/a.img", DISK)
     server.files["/a.img"].hold = hold = threading.Event()
     images = make_images(known={"alpine": catalogue.Entry("alpine", "Alpine", wanted)})
-    images.require("alpine")
+    images.find_or_start_fetch("alpine")
     eventually(lambda: images.get("alpine").bytes_done > 0, "it is being fetched")
     images.delete("alpine")
     hold.set()
@@ -94,7 +95,7 @@ def test_files_that_no_name_leads_to_are_deleted_at_start(
     images = make_images()
     images.put("a", wanted)
     settled(images, "a")
-    images.require("demo")
+    images.find_or_start_fetch("demo")
     settled(images, "demo")
     kept = {path.name for path in settings.images_dir.iterdir()}
     assert len(kept) == 2

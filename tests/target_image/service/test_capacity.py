@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lundock_common.quantity import GIB
 from target_image.agent.service.capacity import measure, spare
-from target_image.agent.settings import GIB
 from target_image.agent.stores import Space
 from target_image.api import responses
 

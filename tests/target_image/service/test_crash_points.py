@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.engines.tgt.engine import TgtEngine
 from target_image.agent.engines.tgt.ipc import ManagementSocket
 from target_image.agent.service.agent import Agent
-from target_image.agent.settings import MIB
 from target_image.agent.state.ledger import Ledger
 from target_image.agent.stores.sparse_file import SparseFileStore
 from target_image.api import fields, requests

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.engines import EngineCapabilities
 from target_image.agent.errors import Invalid, NotSupported
 from target_image.agent.service.exports import check
-from target_image.agent.settings import MIB
 from target_image.api import fields
 from target_image.api.client import ApiProblem, TargetClient
 from tests.capabilities import need

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from target_image.agent.settings import GIB, MIB
+from lundock_common.quantity import GIB, MIB
 from target_image.api import fields, requests
 from target_image.api.client import ApiProblem, TargetClient
 from tests.capabilities import need

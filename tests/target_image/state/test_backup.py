@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import Conflict, LedgerError
-from target_image.agent.settings import MIB
+from target_image.agent.settings import Settings
 from target_image.agent.state import backup
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import EmptySource, VolumeRecord
@@ -70,20 +71,20 @@ def test_a_target_moves_to_another_machine_by_its_backup(make_agent: MakeAgent, 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     data, folder = tmp_path / "data", tmp_path / "backup"
     ledger_with_a_volume(data)
-    assert backup.backup(data, folder) == 1
+    assert backup.backup(Settings(data_dir=data), folder) == 1
     with pytest.raises(Conflict):
-        backup.backup(data, folder)
+        backup.backup(Settings(data_dir=data), folder)
     with pytest.raises(Conflict):
-        backup.restore(folder, data)
+        backup.restore(folder, Settings(data_dir=data))
     with pytest.raises(LedgerError, match="no ledger"):
-        backup.backup(tmp_path / "nowhere", tmp_path / "other")
+        backup.backup(Settings(data_dir=tmp_path / "nowhere"), tmp_path / "other")
 
 
 def test_a_backup_stays_sparse(tmp_path: Path) -> None:
     data, folder, again = tmp_path / "data", tmp_path / "backup", tmp_path / "again"
     ledger_with_a_volume(data)
-    backup.backup(data, folder)
-    backup.restore(folder, again)
+    backup.backup(Settings(data_dir=data), folder)
+    backup.restore(folder, Settings(data_dir=again))
     restored = again / "volumes" / "disk.raw"
     assert restored.read_bytes() == (data / "volumes" / "disk.raw").read_bytes()
     assert restored.stat().st_blocks * 512 < MIB // 2
@@ -96,9 +97,19 @@ def test_a_volume_that_was_cut_short_stays_so(tmp_path: Path) -> None:
     ledger_with_a_volume(data)
     with (data / "volumes" / "disk.raw").open("r+b") as file:
         file.truncate(1000)
-    backup.backup(data, folder)
-    backup.restore(folder, again)
+    backup.backup(Settings(data_dir=data), folder)
+    backup.restore(folder, Settings(data_dir=again))
     assert (again / "volumes" / "disk.raw").stat().st_size == 1000
+
+
+def test_a_ledger_that_was_lost_is_not_backed_up(tmp_path: Path) -> None:
+    """Opened, it would become a new one, and the volumes beside it would belong to nobody."""
+    data = tmp_path / "data"
+    ledger_with_a_volume(data)
+    (data / "ledger.sqlite").write_bytes(b"")
+    with pytest.raises(LedgerError, match="there are volumes in"):
+        backup.backup(Settings(data_dir=data), tmp_path / "backup")
+    assert (data / "ledger.sqlite").read_bytes() == b""
 
 
 def test_what_is_no_ledger_is_refused(tmp_path: Path) -> None:

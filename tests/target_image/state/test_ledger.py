@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lundock_common.quantity import MIB
 from target_image.agent.errors import LedgerError, NameTaken, NoSpace
-from target_image.agent.settings import MIB
 from target_image.agent.state import rows
 from target_image.agent.state.ledger import Ledger, now
 from target_image.agent.state.rows import Credentials, ExportRecord, VolumeRecord

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from target_image.agent.settings import MIB
+from lundock_common.quantity import MIB
 from target_image.agent.state.ledger import Ledger
 from tests.target_image import recorded
 from tests.target_image.agent import AgentProcess

@@ -32,7 +32,7 @@ class Disks:
                 if self.read_disk(storage) == disk:
                     return storage  # another target serves the same volume
                 storage.delete()
-        with _block_device(backing) as device:
+        with _attach_block_device(backing) as device:
             if device is None:
                 made = self._rtslib.FileIOStorageObject(
                     disk.name, str(backing.address.as_file()), backing.size_bytes, wwn=backing.serial, write_back=True
@@ -68,8 +68,8 @@ class Disks:
 
 
 @contextlib.contextmanager
-def _block_device(lun: BackingLun) -> Iterator[str | None]:
-    """The block device for a LUN, None for a plain file.
+def _attach_block_device(lun: BackingLun) -> Iterator[str | None]:
+    """The block device for a LUN, which is attached for a read-only file; None for a file that is written.
 
     LIO's fileio knows no read-only, so a read-only file comes through a read-only loop device. Detaching it
     at once only marks it: the kernel frees it when the storage object that then holds it goes.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,7 +28,6 @@ from target_image.agent.settings import Settings
 
 ALIAS = "lundock"
 """The iSCSI TargetAlias of our targets."""
-CONNECT_TIMEOUT_S = 2.0
 
 
 class LioEngine:
@@ -59,8 +57,7 @@ class LioEngine:
         if self._shards != 1:
             raise EngineFailed("the kernel serves all targets itself: start the LIO engine with --shards 1")
         self._rtslib = host.import_rtslib()
-        if missing := host.missing():
-            raise EngineFailed(f"LIO cannot be used, it lacks {missing}")
+        host.load_lio()
         self._host_lock = host.lock()
         try:
             with self._attempt("start"):
@@ -78,7 +75,7 @@ class LioEngine:
         with self._attempt("begin to serve"):
             self._serving = True
             for target in self._our_targets():
-                self._tpg(target).enable = True
+                self._ensure_tpg(target).enable = True
             self._disks.sweep()
 
     def stop(self) -> None:
@@ -106,7 +103,8 @@ class LioEngine:
             return False
         with self._attempt("be asked for its targets"):
             empty = not any(True for _ in self._our_targets())
-        return empty or all(_accepts_connections(address, self._port) for address in self._addresses)
+        portals = (Portal(address, self._port) for address in self._addresses)
+        return empty or all(addresses.accepts_connections(portal) for portal in portals)
 
     def portals(self, shard: int) -> list[str]:  # noqa: ARG002 - there is but one
         return [str(Portal(own, self._port)) for address in self._addresses for own in addresses.own(address)]
@@ -118,7 +116,7 @@ class LioEngine:
         check(target)
         with self._attempt(f"serve target {target.iqn}"):
             wanted = Shape.of(target)
-            tpg = self._tpg(self._ensure_target(target.iqn))
+            tpg = self._ensure_tpg(self._ensure_target(target.iqn))
             self._apply_shape(tpg, wanted, target)
             self._add_portals(tpg)
             if self._serving:
@@ -131,7 +129,7 @@ class LioEngine:
             found = self._find_target(target.iqn)
             if found is None:
                 return
-            served = self._read_shape(self._tpg(found)).disks.values()
+            served = self._read_shape(self._ensure_tpg(found)).disks.values()
             found.delete()
             self._disks.sweep({disk.name for disk in served})
 
@@ -152,7 +150,7 @@ class LioEngine:
             found = self._find_target(target.iqn)
             if found is None or session.initiator not in {live.initiator for live in self._live_sessions(target.iqn)}:
                 return
-            tpg = self._tpg(found)
+            tpg = self._ensure_tpg(found)
             before = self._read_shape(tpg)
             # Making the record of an initiator that came in without one takes over its session.
             self._rtslib.NodeACL(tpg, session.initiator).delete()
@@ -164,7 +162,8 @@ class LioEngine:
         """LIO counts whole MiB, since the LUN was made."""
         with self._attempt(f"read the counters of target {target.iqn}"):
             found = self._find_target(target.iqn)
-            return {} if found is None else {lun.lun: _read_counters(Path(lun.path)) for lun in self._tpg(found).luns}
+            luns = () if found is None else self._ensure_tpg(found).luns
+            return {lun.lun: _read_counters(Path(lun.path)) for lun in luns}
 
     def _unlock_host(self) -> None:
         if self._host_lock is not None:
@@ -172,18 +171,21 @@ class LioEngine:
             self._host_lock = None
 
     def _our_targets(self) -> Iterator[Any]:
-        return (target for target in self._fabric.targets if self._tpg(target).get_parameter("TargetAlias") == ALIAS)
+        return (
+            target for target in self._fabric.targets if self._ensure_tpg(target).get_parameter("TargetAlias") == ALIAS
+        )
 
     def _find_target(self, iqn: str) -> Any | None:
         return next((target for target in self._our_targets() if target.wwn == iqn), None)
 
-    def _tpg(self, target: Any) -> Any:
+    def _ensure_tpg(self, target: Any) -> Any:
+        """The target's one portal group, made if it does not exist."""
         return self._rtslib.TPG(target, 1)
 
     def _ensure_target(self, iqn: str) -> Any:
         """Our target of this name, made if it does not exist. One that has nothing in it yet is ours as well."""
         target = self._rtslib.Target(self._fabric, iqn)
-        tpg = self._tpg(target)
+        tpg = self._ensure_tpg(target)
         if tpg.get_parameter("TargetAlias") != ALIAS:
             if tpg.enable or any(True for _ in tpg.luns):
                 raise EngineFailed(
@@ -262,14 +264,14 @@ class LioEngine:
             found = self._find_target(target.iqn)
             if found is None:
                 return False
-            tpg = self._tpg(found)
+            tpg = self._ensure_tpg(found)
             return bool(tpg.enable) == self._serving and self._read_shape(tpg) == Shape.of(target)
 
     def _live_sessions(self, iqn: str) -> list[LiveSession]:
         found = self._find_target(iqn)
         if found is None:
             return []
-        tpg = self._tpg(found)
+        tpg = self._ensure_tpg(found)
         live: dict[str, tuple[str, ...]] = {}
         for name in Path(tpg.path, "dynamic_sessions").read_text().replace("\0", "\n").split():
             live[name] = ()
@@ -314,12 +316,3 @@ def _read_counters(lun: Path) -> tuple[int, int]:
     port = lun / "statistics" / "scsi_tgt_port"
     read, written = ((port / name).read_text() for name in ("read_mbytes", "write_mbytes"))
     return int(read) << 20, int(written) << 20
-
-
-def _accepts_connections(address: str, port: int) -> bool:
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104
-    try:
-        socket.create_connection((reachable, port), CONNECT_TIMEOUT_S).close()
-    except OSError:
-        return False
-    return True

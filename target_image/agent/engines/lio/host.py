@@ -32,12 +32,16 @@ def import_rtslib() -> Any:
     return rtslib_fb
 
 
-def missing() -> str:
-    """What the host or the container lacks, with the way to get it; empty where nothing is missing."""
+def load_lio() -> None:
+    """Have LIO's kernel module loaded, with the right to configure it.
+
+    Raises:
+        EngineFailed: The host or the container lacks something; says how to get it.
+    """
     if os.geteuid() != 0:
-        return "root (run the container with --user 0 --privileged)"
+        raise _lacking("root (run the container with --user 0 --privileged)")
     if not CONFIGFS.is_mount():
-        return (
+        raise _lacking(
             f"configfs at {CONFIGFS} (on the host: mount -t configfs configfs {CONFIGFS}; "
             f"for a container: --privileged -v {CONFIGFS}:{CONFIGFS})"
         )
@@ -45,13 +49,16 @@ def missing() -> str:
         try:
             process.run(["modprobe", "target_core_mod"], timeout_s=30)
         except ProgramFailed as error:
-            return (
+            raise _lacking(
                 f"the kernel module target_core_mod ({error.stderr.strip()}; on the host: modprobe target_core_mod; "
                 "for a container: -v /lib/modules:/lib/modules:ro)"
-            )
+            ) from error
     if not os.access(LIO, os.W_OK):
-        return f"the right to write to {LIO} (run the container with --privileged)"
-    return ""
+        raise _lacking(f"the right to write to {LIO} (run the container with --privileged)")
+
+
+def _lacking(what: str) -> EngineFailed:
+    return EngineFailed(f"LIO cannot be used, it lacks {what}")
 
 
 def make_state_folders() -> None:

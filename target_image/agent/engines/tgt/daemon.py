@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 import structlog
 
 from lundock_common import process
+from lundock_common.portal import Portal
+from target_image.agent import addresses
 from target_image.agent.engines.tgt import show
 from target_image.agent.engines.tgt.ipc import ANY_TID, Code, ManagementSocket, Mode, Op, Request
 from target_image.agent.errors import EngineDown, EngineFailed
@@ -105,7 +106,7 @@ class Daemon:
             self.socket.send(_show(Mode.PORTAL))
         except EngineDown:
             return False
-        return self.alive() and all(_accepts_connections(portal) for portal in self.portals)
+        return self.alive() and all(addresses.accepts_connections(Portal.parse(portal)) for portal in self.portals)
 
     def stop(self) -> None:
         """Let no one in, end every session, then kill: tgtd ignores SIGTERM, and keeps nothing worth tidying up.
@@ -186,13 +187,3 @@ class Daemon:
                 line = raw.decode(errors="replace").strip()
                 write = shard_log.debug if _NOISE.search(line) else shard_log.info
                 write("tgtd", line=line.removeprefix("tgtd: "))
-
-
-def _accepts_connections(portal: str) -> bool:
-    host, _, port = portal.rpartition(":")
-    reachable = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
-    try:
-        with socket.create_connection((reachable, int(port)), timeout=2):
-            return True
-    except OSError:
-        return False
