@@ -63,7 +63,11 @@ class Credentials:
             self._context.kube.replace(_path(login.secret), body)
 
     def replace(self, login: Login, volume_id: str, claim: ClaimName | None) -> bool:
-        """Replace the Secret, or create it where it is missing. Returns whether it was missing."""
+        """Replace the Secret, or create it where it is missing.
+
+        Returns:
+            Whether it was missing.
+        """
         body = volumes.secret(login.secret, volume_id, login.chap, self._context.identity, claim)
         try:
             self._context.kube.replace(_path(login.secret), body)

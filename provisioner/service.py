@@ -32,7 +32,11 @@ LOST_LEASE = 3
 
 
 def run(configuration: Any, settings: Settings) -> int:
-    """Until SIGTERM or SIGINT. Returns the process's exit code."""
+    """Until SIGTERM or SIGINT.
+
+    Returns:
+        The process's exit code.
+    """
     tracing.start(settings.tracing, settings.release)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -30,7 +30,10 @@ class Sources:
         self._caches = caches
 
     def ensure_on_target(self, request: ClaimRequest, target: Target) -> requests.Source:
-        """Register an image by URL on the target. Returns the source as the target takes it.
+        """Register an image by URL on the target.
+
+        Returns:
+            The source as the target takes it.
 
         Raises:
             Permanent: it may not be used, or cannot be cloned.

@@ -90,7 +90,11 @@ class Target:
         return self._call("list the volumes", lambda client: client.list_volumes())
 
     def grow_volume(self, id: str, size_bytes: int) -> int:
-        """Make the volume at least this large; returns how large it is."""
+        """Make the volume at least this large.
+
+        Returns:
+            How large it is.
+        """
         what = f"grow volume {id} to {quantity.render(size_bytes)}"
         return self._call(what, lambda client: client.grow_volume(id, size_bytes).size_bytes)
 

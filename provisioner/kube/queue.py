@@ -109,7 +109,11 @@ class WorkQueue(Generic[K]):
             self._condition.notify()
 
     def _promote(self) -> float | None:
-        """Move what is due to _ready; returns when the next one is."""
+        """Move what is due to _ready.
+
+        Returns:
+            When the next one is.
+        """
         now = time.monotonic()
         while self._later:
             due, _, key = self._later[0]

@@ -26,7 +26,7 @@ class Address:
         """The path.
 
         Raises:
-            NotSupported: It is no file, so that who asks cannot use it.
+            NotSupported: it is no file, so that who asks cannot use it.
         """
         if self.kind != FILE:
             raise NotSupported(f"{self} cannot be used here: only a file can")

@@ -16,7 +16,7 @@ def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        AgentError: The agent cannot start, or its supervisor failed.
+        AgentError: the agent cannot start, or its supervisor failed.
     """
     logs.configure(settings.log_level, as_json=settings.log_format == "json")
     plan = demo_plan.plan(os.environ) if settings.demo else None

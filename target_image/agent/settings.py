@@ -186,7 +186,7 @@ class Settings(BaseSettings):
         """Refuse settings that no agent can run with.
 
         Raises:
-            SettingsError: They contradict each other, would open the API to everyone, or one has no usable value.
+            SettingsError: they contradict each other, would open the API to everyone, or one has no usable value.
         """
         if not is_loopback(self.api_address) and self.token_file is None:
             raise SettingsError(

@@ -51,7 +51,7 @@ def access_to_row(access: requests.Access) -> rows.Access:
     """Canonical: sorted, and a network of one address as the address, since tgt never matches /32 and /128.
 
     Raises:
-        Invalid: A network cannot be read.
+        Invalid: a network cannot be read.
     """
     networks = [network(text) for text in access.networks]
     texts = {str(each.network_address) if each.num_addresses == 1 else str(each) for each in networks}
@@ -62,7 +62,7 @@ def network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     """A network of an access list.
 
     Raises:
-        Invalid: It cannot be read, or is everyone.
+        Invalid: it cannot be read, or is everyone.
     """
     try:
         found = ipaddress.ip_network(text)

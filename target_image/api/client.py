@@ -64,12 +64,12 @@ class TargetClient:
     Proxies of the environment are not asked: they must never see the token.
 
     Args:
-        base_url: Where the target's API is, without /v1.
-        token: The bearer token.
-        token_file: The file of the bearer token. Read for every request, so that a rotated token needs no restart.
+        base_url: where the target's API is, without /v1.
+        token: the bearer token.
+        token_file: the file of the bearer token. Read for every request, so that a rotated token needs no restart.
         ca_file: PEM certificates that the target's certificate is checked against; the system's otherwise.
-        timeout_s: Bounds the connection and each wait for bytes.
-        pool_size: Connections that are kept for the next calls; as many as threads use one client at the same time.
+        timeout_s: bounds the connection and each wait for bytes.
+        pool_size: connections that are kept for the next calls; as many as threads use one client at the same time.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ def source(answered: responses.Source) -> requests.Source:
     """The source as it is asked for.
 
     Raises:
-        ValueError: It is of a kind that this version does not know.
+        ValueError: it is of a kind that this version does not know.
     """
     match answered:
         case responses.EmptySource():

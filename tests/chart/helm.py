@@ -50,7 +50,7 @@ class Helm:
         """What the chart makes of these values.
 
         Raises:
-            CommandFailed: Helm refuses them.
+            CommandFailed: helm refuses them.
         """
         output = self.run(
             "template", self.release, CHART, "--namespace", self.namespace, "--kube-version", kubernetes, *arguments,

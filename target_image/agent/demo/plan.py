@@ -69,11 +69,11 @@ def plan(environ: Mapping[str, str], known: Mapping[str, catalogue.Entry] | None
     """What the environment asks for.
 
     Args:
-        environ: The environment.
-        known: The catalogue's images; None is the package's catalogue.
+        environ: the environment.
+        known: the catalogue's images; None is the package's catalogue.
 
     Raises:
-        SettingsError: A variable cannot be used; names it and says what it may be. Or the catalogue cannot be read.
+        SettingsError: a variable cannot be used; names it and says what it may be. Or the catalogue cannot be read.
     """
     known = catalogue.load() if known is None else known
     warnings: list[str] = []

@@ -49,9 +49,9 @@ class Demo:
         """Make it before the agent starts, which deletes images that have no name.
 
         Args:
-            plan: What to serve.
-            agent: The agent that serves it.
-            show_banner: Called once, with what a person needs to use the target.
+            plan: what to serve.
+            agent: the agent that serves it.
+            show_banner: called once, with what a person needs to use the target.
         """
         self._plan = plan
         self._agent = agent
@@ -127,7 +127,11 @@ class Demo:
                 self._agent.volumes.remove(id)
 
     def _converge(self, wanted: Sequence[PlannedLun]) -> list[PlannedLun]:
-        """Make the volumes of these LUNs and export those that are ready; returns the LUNs without their image yet."""
+        """Make the volumes of these LUNs and export those that are ready.
+
+        Returns:
+            The LUNs without their image yet.
+        """
         served: list[PlannedLun] = []
         waiting: list[PlannedLun] = []
         for planned in wanted:

@@ -96,7 +96,7 @@ class Engine(Protocol):
         """Start (or adopt) what serves iSCSI, without serving yet.
 
         Raises:
-            EngineFailed: It cannot be started; says what is missing.
+            EngineFailed: it cannot be started; says what is missing.
         """
 
     def open(self) -> None:
@@ -124,8 +124,8 @@ class Engine(Protocol):
         """Refuse what it can never serve, before anything is promised. Asks nobody.
 
         Raises:
-            Invalid: It cannot take a name, a path or a password as it is written.
-            NotSupported: It cannot do what is asked for.
+            Invalid: it cannot take a name, a path or a password as it is written.
+            NotSupported: it cannot do what is asked for.
         """
 
     def apply(self, target: TargetState) -> None:

@@ -15,7 +15,7 @@ def token_guard(token_file: Path) -> Callable[[Request], Awaitable[None]]:
     """Make the dependency of a route that asks for the bearer token.
 
     Args:
-        token_file: File with the token. It is read for every request, so a new token needs no restart.
+        token_file: file with the token. It is read for every request, so a new token needs no restart.
 
     Returns:
         A function that raises Unauthorized for a request without the token.

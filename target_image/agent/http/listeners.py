@@ -31,11 +31,11 @@ def serve(agent: Agent, portal: Portal | None) -> None:
     """Serve until SIGTERM, SIGINT, or the engine's failure.
 
     Args:
-        agent: A started agent.
-        portal: Where the page tells people to log in; None is the host that the page itself was asked for.
+        agent: a started agent.
+        portal: where the page tells people to log in; None is the host that the page itself was asked for.
 
     Raises:
-        SettingsError: A port cannot be listened on.
+        SettingsError: a port cannot be listened on.
     """
     settings = agent.settings
     metrics = Metrics(agent)

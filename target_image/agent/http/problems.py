@@ -88,14 +88,14 @@ def problem_response(
     """Answer with a problem.
 
     Args:
-        request: What is answered; its path becomes `instance`.
-        status: The HTTP status.
-        code: The stable name of what went wrong, also the end of the problem's type.
-        title: What every problem of this code has in common.
-        detail: What happened this time and what to do next. Never a secret.
-        errors: One sentence for each field that is wrong.
-        retryable: Whether the same request can succeed later.
-        sessions: The live sessions that stand in the way.
+        request: what is answered; its path becomes `instance`.
+        status: the HTTP status.
+        code: the stable name of what went wrong, also the end of the problem's type.
+        title: what every problem of this code has in common.
+        detail: what happened this time and what to do next. Never a secret.
+        errors: one sentence for each field that is wrong.
+        retryable: whether the same request can succeed later.
+        sessions: the live sessions that stand in the way.
 
     Returns:
         The answer, as application/problem+json.

@@ -41,7 +41,7 @@ class AllowList:
         """The list that these entries make; one with a slash is a network.
 
         Raises:
-            ValueError: An entry with a slash is no network.
+            ValueError: an entry with a slash is no network.
         """
         hosts, networks = set(), []
         for entry in entries:
@@ -55,7 +55,7 @@ class AllowList:
         """Refuse a URL that may not be fetched.
 
         Raises:
-            Refused: It is no http(s) URL, has credentials, or its host is not in the list.
+            Refused: it is no http(s) URL, has credentials, or its host is not in the list.
         """
         host = str(_checked(url).hostname).rstrip(".")
         if not self._names(host):
@@ -65,11 +65,11 @@ class AllowList:
         """Refuse an address that may not be connected to.
 
         Args:
-            host: The host of the URL, for the message.
-            address: What the host resolved to.
+            host: the host of the URL, for the message.
+            address: what the host resolved to.
 
         Raises:
-            Refused: It is link-local, multicast or unspecified; or it is not public and in no network of the list.
+            Refused: it is link-local, multicast or unspecified; or it is not public and in no network of the list.
         """
         plain = _plain(address)
         if plain.is_link_local or plain.is_multicast or plain.is_unspecified:
@@ -101,7 +101,7 @@ class Everywhere:
         """Refuse what is no URL of an image.
 
         Raises:
-            Refused: It is no http(s) URL, or has credentials.
+            Refused: it is no http(s) URL, or has credentials.
         """
         _checked(url)
 
@@ -152,7 +152,7 @@ def resolve(host: str, port: int) -> list[Address]:
     """The host's addresses, in the order of getaddrinfo(3).
 
     Raises:
-        OSError: The host cannot be resolved.
+        OSError: the host cannot be resolved.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(str(entry[4][0]).partition("%")[0]) for entry in found))

@@ -19,8 +19,8 @@ def bundle(folder: Path, names: Sequence[str], known: Mapping[str, catalogue.Ent
     """Fetch these images of the catalogue into the folder.
 
     Raises:
-        SettingsError: The catalogue has no image of a name.
-        ImageFailed: An image cannot be had.
+        SettingsError: the catalogue has no image of a name.
+        ImageFailed: an image cannot be had.
     """
     settings = Settings()
     limits = download.Limits(settings.image_max_bytes, settings.image_timeout_s, Everywhere())

@@ -33,11 +33,11 @@ def load(path: Path = CATALOGUE_FILE, architecture: str | None = None) -> dict[s
     """The catalogue's images that exist for an architecture.
 
     Args:
-        path: The catalogue.
+        path: the catalogue.
         architecture: Debian's name of it; None is this machine's.
 
     Raises:
-        SettingsError: The file cannot be read, or is not a catalogue.
+        SettingsError: the file cannot be read, or is not a catalogue.
     """
     architecture = architecture or _ARCHITECTURES.get(platform.machine(), platform.machine())
     entries: dict[str, Entry] = {}
@@ -56,7 +56,7 @@ def find(entries: Mapping[str, Entry], name: str) -> Entry:
     """The image of this name.
 
     Raises:
-        SettingsError: There is none; says which names there are.
+        SettingsError: there is none; says which names there are.
     """
     if name not in entries:
         known = ", ".join(sorted(entries))
@@ -73,7 +73,7 @@ def from_url(text: str) -> requests.ImageSpec:
     """`url#sha256:digest` as an image. Its format is a guess, which its content settles later.
 
     Raises:
-        SettingsError: The URL cannot be used, or has no usable digest.
+        SettingsError: the URL cannot be used, or has no usable digest.
     """
     url, hash_mark, digest = text.partition("#")
     try:

@@ -47,15 +47,15 @@ def unpack(packed: Path, packing: str, output: Path, bounds: Bounds, progress: P
     """Unpack a .gz or .xz file into a sparse one.
 
     Args:
-        packed: The file.
+        packed: the file.
         packing: "gz" or "xz".
-        output: The file to write; what it held is lost.
-        bounds: The most bytes to write, and the room that there is.
-        progress: Called with the packed bytes that were read, and with all of them.
-        stopping: Asked for each chunk; True ends the work.
+        output: the file to write; what it held is lost.
+        bounds: the most bytes to write, and the room that there is.
+        progress: called with the packed bytes that were read, and with all of them.
+        stopping: asked for each chunk; True ends the work.
 
     Raises:
-        ImageFailed: The file is broken, unpacks to more than the bounds, or there is no room.
+        ImageFailed: the file is broken, unpacks to more than the bounds, or there is no room.
         Stopped: `stopping` said so.
     """
     packed_bytes = packed.stat().st_size
@@ -89,17 +89,17 @@ def to_raw(image: Path, format: ImageFormat, output: Path, bounds: Bounds, stopp
     """Write the image to `output` as a sparse raw disk; `image` may be moved there.
 
     Args:
-        image: The unpacked image.
-        format: What it is, as its spec says.
-        output: The file to write.
-        bounds: The limits of qemu-img.
-        stopping: Asked while qemu-img runs; True ends it.
+        image: the unpacked image.
+        format: what it is, as its spec says.
+        output: the file to write.
+        bounds: the limits of qemu-img.
+        stopping: asked while qemu-img runs; True ends it.
 
     Returns:
         The size of the disk in bytes.
 
     Raises:
-        ImageFailed: The image is empty, refused, of another format, or cannot be converted.
+        ImageFailed: the image is empty, refused, of another format, or cannot be converted.
         Stopped: `stopping` said so.
     """
     with image.open("rb") as file:

@@ -69,15 +69,15 @@ def fetch(
     The URLs are mirrors: each is tried in turn, and again while a round brings a good piece more.
 
     Args:
-        urls: The mirrors.
+        urls: the mirrors.
         digest: `sha256:…` or `sha512:…` of the whole.
-        partial: The file, which may hold the start already.
-        limits: How much, how slowly and from where.
-        progress: Called with the bytes that are there and with all of them.
-        stopping: Asked for each chunk; True ends the work.
+        partial: the file, which may hold the start already.
+        limits: how much, how slowly and from where.
+        progress: called with the bytes that are there and with all of them.
+        stopping: asked for each chunk; True ends the work.
 
     Raises:
-        ImageFailed: No mirror gave the bytes; with each URL's own reason.
+        ImageFailed: no mirror gave the bytes; with each URL's own reason.
         Stopped: `stopping` said so.
     """
     if _size(partial) and digest_of(partial, digest) == digest:

@@ -89,7 +89,7 @@ class Images:
         """`room` tells how many bytes images may still take; `known` is the catalogue (None: the package's).
 
         Raises:
-            SettingsError: The catalogue or --image-hosts cannot be read.
+            SettingsError: the catalogue or --image-hosts cannot be read.
         """
         self._settings = settings
         self._ledger = ledger
@@ -129,8 +129,8 @@ class Images:
         """Have an image under a name; fetching begins.
 
         Raises:
-            Invalid: A URL is not allowed, or the URLs are of differently packed files.
-            IdentityConflict: The name is the target's own, or is there with another spec.
+            Invalid: a URL is not allowed, or the URLs are of differently packed files.
+            IdentityConflict: the name is the target's own, or is there with another spec.
         """
         spec = translate.image_spec_to_row(asked)
         if name == DEMO or (name in self._known and self._known[name] != spec):
@@ -154,7 +154,7 @@ class Images:
         """An image as it is.
 
         Raises:
-            NotFound: There is no such image.
+            NotFound: there is no such image.
         """
         try:
             source = self._source(name)
@@ -189,8 +189,8 @@ class Images:
         """Forget an image and free its space; one of the catalogue stays known.
 
         Raises:
-            Invalid: It is the demo disk.
-            NotReady: A volume is still being filled from it.
+            Invalid: it is the demo disk.
+            NotReady: a volume is still being filled from it.
         """
         if name == DEMO:
             raise Invalid("the demo disk is part of the container and cannot be removed")
@@ -219,8 +219,8 @@ class Images:
         """The image; or None while it is fetched and made ready, which this call begins.
 
         Raises:
-            UnknownImage: There is no such image.
-            ImageFailed: It could not be made a moment ago.
+            UnknownImage: there is no such image.
+            ImageFailed: it could not be made a moment ago.
         """
         source = self._source(name)
         size_bytes = self._files.ready_bytes(source.key)
@@ -274,7 +274,7 @@ class Images:
         """What can be known before anything is fetched.
 
         Raises:
-            Invalid: A URL is not allowed, or the URLs are of differently packed files.
+            Invalid: a URL is not allowed, or the URLs are of differently packed files.
         """
         if len({convert.packing(url) for url in spec.urls}) > 1:
             raise Invalid(f"the image {name} has URLs of differently packed files, which cannot have one digest")
@@ -285,7 +285,11 @@ class Images:
                 raise Invalid(f"the image {name} is refused: {error}") from error
 
     def _start_job(self, name: str, source: Source) -> Job:
-        """Start the job of this key, unless it is running or failed a moment ago; returns the job."""
+        """Start the job of this key, unless it is running or failed a moment ago.
+
+        Returns:
+            The job.
+        """
         with self._mutex:
             job = self._jobs.get(source.key)
             if job is not None:

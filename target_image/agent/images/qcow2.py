@@ -32,7 +32,7 @@ def read(head: bytes) -> Header:
     """The header of a self-contained, unencrypted image.
 
     Raises:
-        Refused: It is none, or needs what is not known; with the reason.
+        Refused: it is none, or needs what is not known; with the reason.
     """
     if len(head) < HEADER_BYTES or not head.startswith(MAGIC):
         raise Refused("it is not a qcow2 file")

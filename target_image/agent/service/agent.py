@@ -31,9 +31,9 @@ class Agent:
     """What the API, the page and the demo are made on.
 
     Raises:
-        SettingsError: The settings cannot be used, or the ledger's exports need more shards.
-        LedgerError: The ledger cannot be opened or read, or its volumes are there and it is not.
-        StoreFailed: The store cannot be used, or NoSpace.
+        SettingsError: the settings cannot be used, or the ledger's exports need more shards.
+        LedgerError: the ledger cannot be opened or read, or its volumes are there and it is not.
+        StoreFailed: the store cannot be used, or NoSpace.
     """
 
     def __init__(self, settings: Settings, engine: Engine | None = None) -> None:

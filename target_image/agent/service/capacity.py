@@ -57,12 +57,12 @@ class Capacity:
         """Hold the door while a promise of so many more bytes is written into the ledger.
 
         Args:
-            id: The volume that they are promised to, for the message.
-            size_bytes: How many more bytes.
-            needed_now_bytes: What will be allocated at once: it has to be free now, whatever the ratio.
+            id: the volume that they are promised to, for the message.
+            size_bytes: how many more bytes.
+            needed_now_bytes: what will be allocated at once: it has to be free now, whatever the ratio.
 
         Raises:
-            NoSpace: So much may not be promised, or is not free now.
+            NoSpace: so much may not be promised, or is not free now.
         """
         with self._mutex:
             found = self.now()

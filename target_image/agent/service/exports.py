@@ -43,7 +43,7 @@ class Exports:
         """One export.
 
         Raises:
-            NotFound: There is no such export.
+            NotFound: there is no such export.
         """
         record = self._require_export(id)
         return Ensured(self._to_response(record, len(self._serving.sessions([record]))), record.etag, created=False)
@@ -73,16 +73,16 @@ class Exports:
         password, and a disk must not vanish under a VM. Initiators that may no longer log in are logged out.
 
         Args:
-            id: The export's id.
-            spec: What it must be.
-            if_match: The If-Match of the request: a change has to name the revision that it changes.
-            force: End live sessions instead of refusing.
+            id: the export's id.
+            spec: what it must be.
+            if_match: the If-Match of the request: a change has to name the revision that it changes.
+            force: end live sessions instead of refusing.
 
         Raises:
-            Invalid: It cannot be served; NotSupported where only this engine cannot.
+            Invalid: it cannot be served; NotSupported where only this engine cannot.
             Conflict: IdentityConflict, NameTaken, NotReady, InUse or StartGrace.
-            PreconditionRequired: A change without If-Match; PreconditionFailed for another revision.
-            EngineFailed: The engine refused; the promise is kept, and the supervisor tries again.
+            PreconditionRequired: a change without If-Match; PreconditionFailed for another revision.
+            EngineFailed: the engine refused; the promise is kept, and the supervisor tries again.
         """
         check(spec, self._engine.capabilities)
         wanted_volumes = {lun.volume for lun in spec.luns}
@@ -111,9 +111,9 @@ class Exports:
         """Stop serving. Succeeds if it does not exist.
 
         Raises:
-            InUse: Sessions live, and it is not forced.
-            StartGrace: Initiators may still be on their way back, and it is not forced.
-            EngineFailed: The engine could not take it down.
+            InUse: sessions live, and it is not forced.
+            StartGrace: initiators may still be on their way back, and it is not forced.
+            EngineFailed: the engine could not take it down.
         """
         with self._hold(id, set()):
             record = self._ledger.export(id)
@@ -221,8 +221,8 @@ def check(spec: requests.ExportSpec, can: EngineCapabilities) -> None:
     """Refuse what cannot be served. Pure.
 
     Raises:
-        Invalid: The spec contradicts itself, or a network of it cannot be used.
-        NotSupported: This engine cannot do it.
+        Invalid: the spec contradicts itself, or a network of it cannot be used.
+        NotSupported: this engine cannot do it.
     """
     numbers = [lun.lun for lun in spec.luns]
     if len(set(numbers)) != len(numbers):

@@ -21,8 +21,8 @@ def check_match(kind: str, id: str, etag: str, if_match: str | None) -> None:
     """A change needs If-Match, so that a late repeat of an old PUT changes nothing back.
 
     Raises:
-        PreconditionRequired: There is no If-Match.
-        PreconditionFailed: If-Match names another revision.
+        PreconditionRequired: there is no If-Match.
+        PreconditionFailed: if-Match names another revision.
     """
     if if_match is None:
         raise PreconditionRequired(
@@ -36,7 +36,7 @@ def check_absent(kind: str, id: str, if_match: str | None) -> None:
     """If-Match means a change, and what does not exist cannot be changed.
 
     Raises:
-        PreconditionFailed: There is an If-Match.
+        PreconditionFailed: there is an If-Match.
     """
     if if_match is not None:
         raise PreconditionFailed(f"{kind} {id} is not there any more, so no revision of it matches If-Match")

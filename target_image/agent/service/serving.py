@@ -46,12 +46,12 @@ class Serving:
         open has no name, and what would be acknowledged there would be gone at the next start.
 
         Args:
-            export: What is promised.
-            replay: Start the grace time, in which initiators come back.
+            export: what is promised.
+            replay: start the grace time, in which initiators come back.
 
         Raises:
-            EngineFailed: The engine could not do it.
-            Invalid: An earlier agent promised what this engine does not serve.
+            EngineFailed: the engine could not do it.
+            Invalid: an earlier agent promised what this engine does not serve.
         """
         if replay:
             self._replayed_at[export.id] = time.monotonic()
@@ -78,8 +78,8 @@ class Serving:
         """Refuse what the engine can never serve.
 
         Raises:
-            Invalid: It cannot take a name, a path or a password as it is written.
-            NotSupported: It cannot do what is asked for.
+            Invalid: it cannot take a name, a path or a password as it is written.
+            NotSupported: it cannot do what is asked for.
         """
         self._engine.check(self._target_state(export, self._volumes_of(export)))
 
@@ -87,7 +87,7 @@ class Serving:
         """Take it down, with its sessions.
 
         Raises:
-            EngineFailed: The engine could not take it down.
+            EngineFailed: the engine could not take it down.
         """
         self._engine.remove(self._target_state(export, self._volumes_of(export)))
         with self._mutex:
@@ -144,12 +144,12 @@ class Serving:
         """Refuse what would cut an initiator off.
 
         Args:
-            export: What it would be done to.
-            attempt: What would be done, as a verb for the message.
+            export: what it would be done to.
+            attempt: what would be done, as a verb for the message.
 
         Raises:
-            InUse: Sessions live; lists them.
-            StartGrace: Initiators may still be on their way back.
+            InUse: sessions live; lists them.
+            StartGrace: initiators may still be on their way back.
         """
         sessions = self.sessions([export])
         if sessions:

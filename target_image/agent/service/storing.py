@@ -34,7 +34,7 @@ class Storing:
         """Bring the store to what the record says, and save what is done. What is to be filled is left alone.
 
         Raises:
-            StoreFailed: The store refused, or NoSpace.
+            StoreFailed: the store refused, or NoSpace.
         """
         if record.path is not None and record.state != "deleting":
             return

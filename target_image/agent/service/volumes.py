@@ -68,7 +68,7 @@ class Volumes:
         """One volume.
 
         Raises:
-            NotFound: There is no such volume.
+            NotFound: there is no such volume.
         """
         record = self._ledger.volume(id)
         if record is None:
@@ -84,16 +84,16 @@ class Volumes:
         """Make the volume, or find it as asked for, or grow it.
 
         Args:
-            id: The volume's id.
-            spec: What it must be; its size is a minimum.
-            if_match: The If-Match of the request: a growth has to name the revision that it changes.
+            id: the volume's id.
+            spec: what it must be; its size is a minimum.
+            if_match: the If-Match of the request: a growth has to name the revision that it changes.
 
         Raises:
-            Invalid: It cannot be made, or NotSupported, UnknownImage.
+            Invalid: it cannot be made, or NotSupported, UnknownImage.
             Conflict: IdentityConflict, NotReady or InUse.
-            ImageFailed: The image that it is a copy of could not be fetched a moment ago.
-            PreconditionRequired: A growth without If-Match; PreconditionFailed for another revision.
-            NoSpace: It may not be promised, or cannot be written.
+            ImageFailed: the image that it is a copy of could not be fetched a moment ago.
+            PreconditionRequired: a growth without If-Match; PreconditionFailed for another revision.
+            NoSpace: it may not be promised, or cannot be written.
         """
         size_bytes = -(-spec.size_bytes // MIB) * MIB
         with self._hold(id):
@@ -141,9 +141,9 @@ class Volumes:
         """Put the volume aside with its data.
 
         Raises:
-            NotFound: There is no such volume, or it is being deleted.
-            NotReady: It is still being made, or failed.
-            VolumeExported: An export serves it.
+            NotFound: there is no such volume, or it is being deleted.
+            NotReady: it is still being made, or failed.
+            VolumeExported: an export serves it.
         """
         with self._hold(id):
             record = self._require_volume(id)
@@ -160,7 +160,7 @@ class Volumes:
         """Take the volume out of the trash.
 
         Raises:
-            NotFound: There is no such volume, or it is being deleted.
+            NotFound: there is no such volume, or it is being deleted.
         """
         with self._hold(id):
             record = self._require_volume(id)
@@ -174,8 +174,8 @@ class Volumes:
         """Delete the volume with its data. Succeeds if it does not exist.
 
         Raises:
-            VolumeExported: An export serves it.
-            NotReady: It is being copied into another volume.
+            VolumeExported: an export serves it.
+            NotReady: it is being copied into another volume.
         """
         with self._hold(id):
             record = self._ledger.volume(id)
@@ -254,8 +254,8 @@ class Volumes:
         """The volume waits for it in the background.
 
         Raises:
-            UnknownImage: There is no such image.
-            ImageFailed: It could not be made a moment ago.
+            UnknownImage: there is no such image.
+            ImageFailed: it could not be made a moment ago.
         """
         self._images.find_or_start_fetch(image)
 

@@ -34,15 +34,15 @@ def backup(settings: Settings, folder: Path) -> int:
     """Copy everything into a new folder while no agent runs.
 
     Args:
-        settings: The agent's.
-        folder: The backup's; it must not exist, or be empty.
+        settings: the agent's.
+        folder: the backup's; it must not exist, or be empty.
 
     Returns:
         The number of volumes.
 
     Raises:
-        LedgerError: There is no ledger, or an agent holds it: its volumes would be copied in the middle of writes.
-        Conflict: The folder is not empty.
+        LedgerError: there is no ledger, or an agent holds it: its volumes would be copied in the middle of writes.
+        Conflict: the folder is not empty.
     """
     if not settings.ledger_file.exists():
         raise LedgerError(f"there is no ledger in {settings.data_dir}: give the agent's --data-dir")
@@ -70,15 +70,15 @@ def restore(folder: Path, settings: Settings) -> int:
     """Bring a backup into an empty data folder. An older ledger migrates here.
 
     Args:
-        folder: The backup's.
-        settings: The agent's.
+        folder: the backup's.
+        settings: the agent's.
 
     Returns:
         The number of volumes.
 
     Raises:
-        LedgerError: There is no backup, or its ledger is newer than this agent or cannot be read.
-        Conflict: The data folder has a ledger already, which would be lost.
+        LedgerError: there is no backup, or its ledger is newer than this agent or cannot be read.
+        Conflict: the data folder has a ledger already, which would be lost.
     """
     data_dir = settings.data_dir
     if settings.ledger_file.exists():

@@ -32,7 +32,7 @@ class Ledger:
     """Open it, use it from any thread, close it.
 
     Raises:
-        LedgerError: Another agent has it, a newer one wrote it, or it is damaged or cannot be locked.
+        LedgerError: another agent has it, a newer one wrote it, or it is damaged or cannot be locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class Ledger:
         """All of it or nothing, durable when it returns.
 
         Raises:
-            NoSpace: The disk is full.
+            NoSpace: the disk is full.
         """
         with self._mutex:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -100,7 +100,7 @@ class Ledger:
         """Write a new volume.
 
         Raises:
-            NoSpace: The disk is full.
+            NoSpace: the disk is full.
         """
         self._insert("volumes", record.to_row())
 
@@ -108,7 +108,7 @@ class Ledger:
         """Write a volume that exists.
 
         Raises:
-            NoSpace: The disk is full.
+            NoSpace: the disk is full.
         """
         self._update("volumes", record.to_row())
 
@@ -158,8 +158,8 @@ class Ledger:
         """Add it with a tid that was never given out before.
 
         Raises:
-            NameTaken: Its IQN or a CHAP name belongs to another export.
-            NoSpace: The disk is full.
+            NameTaken: its IQN or a CHAP name belongs to another export.
+            NoSpace: the disk is full.
         """
         with self.transaction() as connection:
             tid = connection.execute("UPDATE target SET next_tid = next_tid + 1 RETURNING next_tid - 1").fetchone()[0]
@@ -173,8 +173,8 @@ class Ledger:
         """Write an export that exists.
 
         Raises:
-            NameTaken: Its IQN or a CHAP name belongs to another export.
-            NoSpace: The disk is full.
+            NameTaken: its IQN or a CHAP name belongs to another export.
+            NoSpace: the disk is full.
         """
         with self.transaction() as connection:
             self._check_names(connection, record)

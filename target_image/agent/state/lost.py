@@ -15,7 +15,7 @@ def check_not_lost(ledger_file: Path, store: Store) -> None:
     """Before the ledger is opened: SQLite takes a file without a header for a new database, and makes one of it.
 
     Raises:
-        LedgerError: The store has volumes, and the file is missing or empty.
+        LedgerError: the store has volumes, and the file is missing or empty.
     """
     log = ledger_file.with_name(f"{ledger_file.name}-wal")
     if _size_bytes(ledger_file) >= HEADER_BYTES or _size_bytes(log) > 0 or not store.ids():

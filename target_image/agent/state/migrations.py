@@ -48,12 +48,12 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[Mig
     """Bring the ledger to the newest version. A migration that fails leaves the version before it.
 
     Args:
-        connection: The open ledger, in autocommit mode.
-        path: Its file, for messages.
-        migrations: What leads to each version, from version 1 on.
+        connection: the open ledger, in autocommit mode.
+        path: its file, for messages.
+        migrations: what leads to each version, from version 1 on.
 
     Raises:
-        LedgerError: The ledger is of a newer version.
+        LedgerError: the ledger is of a newer version.
     """
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > len(migrations):

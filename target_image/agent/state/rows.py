@@ -156,7 +156,7 @@ class VolumeRecord:
         """Of its row.
 
         Raises:
-            LedgerError: The row is not of this version.
+            LedgerError: the row is not of this version.
         """
         content = dict(row)
         _decode("volumes", row["id"], content, ("source", "owner", "condition"))
@@ -217,7 +217,7 @@ class ExportRecord:
         """Of its row and those of its LUNs.
 
         Raises:
-            LedgerError: A row is not of this version.
+            LedgerError: a row is not of this version.
         """
         content = dict(row)
         _decode("exports", row["id"], content, ("access", "owner"))
@@ -236,7 +236,7 @@ def image_from_row(row: sqlite3.Row) -> tuple[str, ImageSpec]:
     """Name and spec of an image.
 
     Raises:
-        LedgerError: The row is not of this version.
+        LedgerError: the row is not of this version.
     """
     content = dict(row)
     name = content.pop("name")

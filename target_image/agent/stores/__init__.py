@@ -69,14 +69,14 @@ class Store(Protocol):
         """Make a volume that begins with the source's bytes. `progress` is called with the bytes done.
 
         Args:
-            id: The new volume. Succeeds if it exists.
-            source: Any address.
-            size_bytes: The volume's size; it is at least as large as its source.
-            thin: Whether the space is allocated only when it is written.
-            progress: May raise, which ends the copy and leaves nothing.
+            id: the new volume. Succeeds if it exists.
+            source: any address.
+            size_bytes: the volume's size; it is at least as large as its source.
+            thin: whether the space is allocated only when it is written.
+            progress: may raise, which ends the copy and leaves nothing.
 
         Raises:
-            SourceChanged: The source was written meanwhile, and the copy is not of one instant.
+            SourceChanged: the source was written meanwhile, and the copy is not of one instant.
         """
 
     def copy_bytes(self, source: Address) -> int:
@@ -125,7 +125,7 @@ def make_store(settings: Settings, name: StoreName = "sparse-file") -> Store:
     """The store of the agent's volumes. As long as there is one kind, no setting chooses.
 
     Raises:
-        StoreFailed: It cannot be used, or NoSpace.
+        StoreFailed: it cannot be used, or NoSpace.
     """
     module, cls = STORES[name]
     store: Store = getattr(import_module(module), cls).of_settings(settings)

@@ -36,12 +36,12 @@ def copy_data(source: int, target: int, progress: Callable[[int], None]) -> None
     """Copy what is not a hole (lseek(2), SEEK_DATA).
 
     Args:
-        source: A file that is open for reading.
-        target: An empty file that is open for writing.
-        progress: Called with the offset up to which everything is copied.
+        source: a file that is open for reading.
+        target: an empty file that is open for writing.
+        progress: called with the offset up to which everything is copied.
 
     Raises:
-        SourceChanged: The source was written meanwhile.
+        SourceChanged: the source was written meanwhile.
     """
     before = _wait_until_settled(source)
     os.ftruncate(target, before.st_size)

@@ -21,7 +21,7 @@ def import_rtslib() -> Any:
     """rtslib-fb, the only import of it.
 
     Raises:
-        EngineFailed: It is missing, or libudev is.
+        EngineFailed: it is missing, or libudev is.
     """
     try:
         import rtslib_fb
@@ -36,7 +36,7 @@ def load_lio() -> None:
     """Have LIO's kernel module loaded, with the right to configure it.
 
     Raises:
-        EngineFailed: The host or the container lacks something; says how to get it.
+        EngineFailed: the host or the container lacks something; says how to get it.
     """
     if os.geteuid() != 0:
         raise _lacking("root (run the container with --user 0 --privileged)")
@@ -75,7 +75,7 @@ def lock() -> int:
     """A descriptor that keeps other agents off this host's LIO, in whatever container.
 
     Raises:
-        EngineFailed: Another agent has one.
+        EngineFailed: another agent has one.
     """
     descriptor = os.open(LIO, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

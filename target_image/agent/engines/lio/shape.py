@@ -53,8 +53,8 @@ def check(target: TargetState) -> None:
     """Refuse what LIO cannot do.
 
     Raises:
-        Invalid: An iSCSI name has upper-case letters, a path has a comma, or a CHAP name or password begins with NULL.
-        NotSupported: The target names networks, or a LUN is no file.
+        Invalid: an iSCSI name has upper-case letters, a path has a comma, or a CHAP name or password begins with NULL.
+        NotSupported: the target names networks, or a LUN is no file.
     """
     if target.networks:
         raise NotSupported(
@@ -81,7 +81,7 @@ def disk_of(iqn: str, lun: BackingLun) -> Disk:
     same path, is never taken for the one that LIO holds open.
 
     Raises:
-        EngineFailed: The file is missing, or cannot be reached.
+        EngineFailed: the file is missing, or cannot be reached.
     """
     try:
         status = lun.address.as_file().stat()

@@ -51,7 +51,7 @@ class Daemon:
         """Start tgtd, offline and empty.
 
         Raises:
-            EngineFailed: It ended or does not answer, another container's tgtd is in its place, or it could not have a
+            EngineFailed: it ended or does not answer, another container's tgtd is in its place, or it could not have a
                 portal, which is named.
         """
         self._end_predecessor()

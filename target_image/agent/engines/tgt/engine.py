@@ -195,7 +195,7 @@ class TgtEngine:
         """What is known to be applied in the target's shard.
 
         Raises:
-            EngineFailed: There is no such shard.
+            EngineFailed: there is no such shard.
         """
         if target.shard >= len(self._daemons):
             raise EngineFailed(

@@ -139,8 +139,8 @@ class ManagementSocket:
 
         Raises:
             TgtRefused: tgtd answered with an error code that the request does not tolerate.
-            EngineDown: There was no answer, or not a whole one.
-            EngineFailed: The request is longer than tgtd takes.
+            EngineDown: there was no answer, or not a whole one.
+            EngineFailed: the request is longer than tgtd takes.
         """
         raw = request.encode()
         try:

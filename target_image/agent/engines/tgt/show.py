@@ -134,8 +134,8 @@ def _parse_luns(lines: list[str]) -> Iterator[tuple[int, ShownLun]]:
     """The disks; the controller, LUN 0, is left out.
 
     Raises:
-        KeyError: A line that tgtd prints of each LUN is missing.
-        ValueError: A LUN's number is none: the line is not tgtd's.
+        KeyError: a line that tgtd prints of each LUN is missing.
+        ValueError: a LUN's number is none: the line is not tgtd's.
     """
     for number, *block in _split_blocks(lines, "LUN: "):
         values = {name: value for name, _, value in (line.strip().partition(": ") for line in block)}

@@ -27,8 +27,8 @@ def router(agent: Agent, portal: Portal | None = None) -> APIRouter:
     """The page's routes.
 
     Args:
-        agent: What the page shows.
-        portal: Where its commands log in; None is the host that the page itself was asked for.
+        agent: what the page shows.
+        portal: where its commands log in; None is the host that the page itself was asked for.
     """
     routes = APIRouter()
     templates = Environment(loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined)
