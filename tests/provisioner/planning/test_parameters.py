@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from provisioner.errors import Permanent
@@ -87,3 +89,9 @@ def test_a_bad_value_says_which_and_what_to_do(name: str, value: str) -> None:
     assert f"parameter {name}" in caught.value.detail
     assert repr(value) in caught.value.detail
     assert "create it again" in caught.value.detail
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_the_reference_has_every_parameter(name: str) -> None:
+    reference = Path(__file__).parents[3] / "docs" / "reference" / "provisioner.md"
+    assert f"\n| {name} |" in reference.read_text(encoding="utf-8")
