@@ -19,6 +19,18 @@ def test_each_path_where_a_change_goes_exists() -> None:
     assert not missing
 
 
+def test_each_module_that_a_page_names_exists() -> None:
+    pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("*/*.md"), *(REPOSITORY / "docs").rglob("*.md")]
+    known = {str(path.relative_to(REPOSITORY)) for path in MODULES}
+    gone = [
+        f"{page.relative_to(REPOSITORY)}: {name}"
+        for page in pages
+        for name in re.findall(r"`((?:[\w-]+/)+\w+\.py)`", page.read_text(encoding="utf-8"))
+        if not any(path == name or path.endswith(f"/{name}") for path in known)
+    ]
+    assert gone == []
+
+
 def test_a_folder_has_at_most_16_modules() -> None:
     modules = Counter(str(path.parent.relative_to(REPOSITORY)) for path in MODULES if path.name != "__init__.py")
     assert {folder: count for folder, count in modules.items() if count > 16} == {}
