@@ -94,17 +94,20 @@ def run(
         raise ProgramMissing(argv, 127, f"cannot be started: {error.strerror}") from error
     deadline_s = time.monotonic() + timeout_s
     with process:
-        while True:
-            patience_s = max(0.0, min(OBJECTION_EVERY_S, deadline_s - time.monotonic()))
-            try:
-                stdout, stderr = process.communicate(timeout=patience_s)
-                break
-            except subprocess.TimeoutExpired as error:
-                late = time.monotonic() >= deadline_s
-                reason = f"no end after {timeout_s:g} s" if late else objection()
-                if reason:
-                    process.kill()
-                    raise ProgramFailed(argv, None, reason) from error
+        try:
+            while True:
+                patience_s = max(0.0, min(OBJECTION_EVERY_S, deadline_s - time.monotonic()))
+                try:
+                    stdout, stderr = process.communicate(timeout=patience_s)
+                    break
+                except subprocess.TimeoutExpired as error:
+                    late = time.monotonic() >= deadline_s
+                    reason = f"no end after {timeout_s:g} s" if late else objection()
+                    if reason:
+                        raise ProgramFailed(argv, None, reason) from error
+        except BaseException:  # a signal's handler that ends us, too: leaving the block waits for the program's end
+            process.kill()
+            raise
     if process.returncode != 0:
         raise ProgramFailed(argv, process.returncode, stderr.decode(errors="replace"))
     return stdout.decode(errors="replace")
