@@ -92,25 +92,30 @@ def run(
         )
     except OSError as error:
         raise ProgramMissing(argv, 127, f"cannot be started: {error.strerror}") from error
-    deadline_s = time.monotonic() + timeout_s
     with process:
         try:
-            while True:
-                patience_s = max(0.0, min(OBJECTION_EVERY_S, deadline_s - time.monotonic()))
-                try:
-                    stdout, stderr = process.communicate(timeout=patience_s)
-                    break
-                except subprocess.TimeoutExpired as error:
-                    late = time.monotonic() >= deadline_s
-                    reason = f"no end after {timeout_s:g} s" if late else objection()
-                    if reason:
-                        raise ProgramFailed(argv, None, reason) from error
+            stdout, stderr = _read_to_end(process, argv, timeout_s, objection)
         except BaseException:  # a signal's handler that ends us, too: leaving the block waits for the program's end
             process.kill()
             raise
     if process.returncode != 0:
         raise ProgramFailed(argv, process.returncode, stderr.decode(errors="replace"))
     return stdout.decode(errors="replace")
+
+
+def _read_to_end(
+    process: subprocess.Popen[bytes], argv: Sequence[str], timeout_s: float, objection: Callable[[], str]
+) -> tuple[bytes, bytes]:
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        patience_s = max(0.0, min(OBJECTION_EVERY_S, deadline_s - time.monotonic()))
+        try:
+            return process.communicate(timeout=patience_s)
+        except subprocess.TimeoutExpired as error:
+            late = time.monotonic() >= deadline_s
+            reason = f"no end after {timeout_s:g} s" if late else objection()
+            if reason:
+                raise ProgramFailed(argv, None, reason) from error
 
 
 def spawn(argv: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
