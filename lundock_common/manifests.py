@@ -128,12 +128,13 @@ def _flatten(document: Any, file: str, expand: Expand) -> Iterator[Document]:
     for part in ("metadata", "spec", "status"):
         if not isinstance(document.get(part), (dict, type(None))):
             raise ManifestError(f"{file}: {document['kind']}: its {part} is not a mapping.")
-    inner: Any = expand(document, file)
-    if inner is None:
-        if document["kind"] != "List" and not (str(document["kind"]).endswith("List") and "items" in document):
+    if document["kind"] == "List" or (str(document["kind"]).endswith("List") and "items" in document):
+        inner: Any = document.get("items") or []
+    else:
+        inner = expand(document, file)
+        if inner is None:
             yield document
             return
-        inner = document.get("items") or []
     if not isinstance(inner, list):
         raise ManifestError(f"{file}: the {document['kind']} has no list of objects.")
     for item in inner:
