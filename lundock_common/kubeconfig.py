@@ -70,7 +70,7 @@ def in_pod() -> bool:
 
 
 def namespace_of_pod() -> str:
-    """That of the pod's service account.
+    """The namespace of the pod's service account.
 
     Raises:
         OSError: there is none.
@@ -79,7 +79,7 @@ def namespace_of_pod() -> str:
 
 
 def _context_namespace(kubeconfig: str | None, name: str | None) -> str:
-    """That of the context named, which needs no current one beside it."""
+    """The namespace of the named context; a kubeconfig need not have a current one then."""
     from kubernetes.config import kube_config
 
     files = kubeconfig or kube_config.KUBE_CONFIG_DEFAULT_LOCATION

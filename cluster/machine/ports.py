@@ -38,14 +38,14 @@ class Ports:
         """Read the ports from a state file, or choose free ones and write it."""
         if file.exists():
             return cls(**json.loads(file.read_text(encoding="utf-8")))
-        free = _free_ports()
+        free = _shuffled_free_ports()
         ports = cls(**{name: next(free) for name in cls.__dataclass_fields__})
         write(file, json.dumps(asdict(ports)))
         return ports
 
 
-def _free_ports() -> Iterator[int]:
-    """Free ports in an order of chance, so that clusters that start at the same time choose others."""
+def _shuffled_free_ports() -> Iterator[int]:
+    """Free ports in a random order, so that clusters that start at the same time choose others."""
     candidates = list(CANDIDATES)
     secrets.SystemRandom().shuffle(candidates)
     for port in candidates:

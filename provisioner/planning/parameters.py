@@ -136,7 +136,7 @@ def read(storage_class: str, parameters: Mapping[str, str]) -> Parameters:
     """The parameters of a class.
 
     Raises:
-        Permanent: UnknownParameter: nobody here knows one of them; BadParameter: one has a value that it cannot have.
+        Permanent: UnknownParameter: one of them is unknown; BadParameter: the value of one is not allowed.
     """
     fields: dict[str, Any] = {}
     for name, value in parameters.items():
