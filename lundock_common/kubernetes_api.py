@@ -129,6 +129,18 @@ def secrets_path(namespace: str) -> str:
     return objects_path(namespace, "secrets")
 
 
+def secret_path(namespace: str, name: str) -> str:
+    return object_path(namespace, "secrets", name)
+
+
+def leases_path(namespace: str) -> str:
+    return objects_path(namespace, "leases", LEASE_GROUP)
+
+
+def lease_path(namespace: str, name: str) -> str:
+    return object_path(namespace, "leases", name, LEASE_GROUP)
+
+
 def _segment(name: str) -> str:
     return quote(name, safe="")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lundock_common.kubernetes_api import AlreadyExists, NotFound, object_path, secrets_path
+from lundock_common.kubernetes_api import AlreadyExists, NotFound, secret_path, secrets_path
 from provisioner.context import Context
 from provisioner.errors import Permanent
 from provisioner.planning import volumes
@@ -60,7 +60,7 @@ class Credentials:
         try:
             self._context.kube.create(secrets_path(login.secret.namespace), body)
         except AlreadyExists:
-            self._context.kube.replace(_path(login.secret), body)
+            self._context.kube.replace(secret_path(login.secret.namespace, login.secret.name), body)
 
     def replace(self, login: Login, volume_id: str, claim: ClaimName | None) -> bool:
         """Replace the Secret, or create it where it is missing.
@@ -70,7 +70,7 @@ class Credentials:
         """
         body = volumes.secret(login.secret, volume_id, login.chap, self._context.identity, claim)
         try:
-            self._context.kube.replace(_path(login.secret), body)
+            self._context.kube.replace(secret_path(login.secret.namespace, login.secret.name), body)
         except NotFound:
             self._context.kube.create(secrets_path(login.secret.namespace), body)
             return True
@@ -78,8 +78,4 @@ class Credentials:
 
     def delete(self, name: SecretName) -> None:
         """Delete the Secret. Succeeds if it does not exist."""
-        self._context.kube.delete(_path(name))
-
-
-def _path(name: SecretName) -> str:
-    return object_path(name.namespace, "secrets", name.name)
+        self._context.kube.delete(secret_path(name.namespace, name.name))

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from lundock_common.kubernetes_api import CLAIMS, VOLUMES, Json, KubernetesError, Refused, object_path
+from lundock_common.kubernetes_api import CLAIMS, VOLUMES, Json, KubernetesError, Refused, secret_path
 from provisioner.context import Context
 from provisioner.errors import Permanent, ProvisionerError, Transient
 from provisioner.kube.events import Subject
@@ -141,7 +141,7 @@ class Sweeper:
         for place in sorted((self._secret_namespaces() | {namespace}) - {""}):
             name = volumes.secret_name(volume_id, place)
             try:
-                self._context.kube.delete(object_path(name.namespace, "secrets", name.name))
+                self._context.kube.delete(secret_path(name.namespace, name.name))
             except Refused as error:
                 # Where Secrets stay in the release's namespace, the provisioner has no rights in the claims'.
                 log.info("orphan's secret not looked for", volume=volume_id, namespace=place, error=str(error))

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from lundock_common import kubeconfig as kubeconfigs
 from lundock_common import logs
-from lundock_common.command_line import kubeconfig_options
+from lundock_common.command_line import Command, kubeconfig_options
 from lundock_common.kubernetes_api import Kube
-from provisioner import settings as settings_file
 from provisioner.settings import Settings
+from provisioner.settings import load as load_settings
 
 DEFAULT_CONFIG = "/etc/lundock/provisioner.yaml"
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def cluster_options(command: Command) -> Command:
@@ -32,7 +28,7 @@ def load(config: str, *, text_logs: bool) -> Settings:
     Raises:
         SettingsError: the file cannot be used.
     """
-    loaded = settings_file.load(Path(config))
+    loaded = load_settings(Path(config))
     if text_logs:
         logs.configure("warning", as_json=False)
     else:

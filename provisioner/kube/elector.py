@@ -24,8 +24,8 @@ from lundock_common.kubernetes_api import (
     Kube,
     KubernetesError,
     NotFound,
-    object_path,
-    objects_path,
+    lease_path,
+    leases_path,
 )
 from provisioner.errors import SettingsError
 from provisioner.settings import LeaderElectionSettings
@@ -58,7 +58,7 @@ class Elector:
         self._settings = settings
         self._identity = identity
         self._lost = lost
-        self._path = object_path(settings.namespace, "leases", settings.name, LEASE_GROUP)
+        self._path = lease_path(settings.namespace, settings.name)
         self._seen: tuple[str, float] = ("", 0.0)
         """The Lease's resource version, and when it was first seen: other machines' clocks are not trusted."""
         self._lease: Json | None = None
@@ -157,7 +157,7 @@ class Elector:
         body = {"apiVersion": LEASE_GROUP, "kind": "Lease", "metadata": meta, "spec": spec}
         at = time.monotonic()
         try:
-            self._lease = self._kube.create(objects_path(self._settings.namespace, "leases", LEASE_GROUP), body)
+            self._lease = self._kube.create(leases_path(self._settings.namespace), body)
         except AlreadyExists:
             return False
         self._renewed_at = at

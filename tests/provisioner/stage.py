@@ -241,7 +241,7 @@ class Stage:
     def secret(self, pv: Json) -> Json | None:
         reference = pv["spec"]["iscsi"]["secretRef"]
         try:
-            return self.kube.get(f"{kubernetes_api.secrets_path(reference['namespace'])}/{reference['name']}")
+            return self.kube.get(kubernetes_api.secret_path(reference["namespace"], reference["name"]))
         except kubernetes_api.NotFound:
             return None
 

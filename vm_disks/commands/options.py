@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import click
 
-from lundock_common.command_line import filename_option, kubeconfig_options
+from lundock_common.command_line import Command, filename_option, kubeconfig_options
 from vm_disks import documents, specs
 from vm_disks.errors import DocumentError
 from vm_disks.model import ClaimSource, Disk, NoMedium, VmSpec
 from vm_disks.resolution.lookup import FromCluster, FromManifests, Lookup, connect
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -30,9 +27,7 @@ def vm_options(command: Command) -> Command:
     for decorate in reversed(
         (
             click.argument("vm_name", metavar="[VM]", required=False),
-            filename_option(
-                "The VM spec, and where no cluster is to be asked its claims, volumes and Secrets.",
-            ),
+            filename_option("The VM spec, and where no cluster is to be asked its claims, volumes and Secrets."),
             click.option("-n", "--namespace", metavar="NAME", help="For a VM spec that names none."),
             kubeconfig_options,
             click.option(

@@ -15,6 +15,7 @@ from lundock_common.kubernetes_api import (
     Refused,
     claim_path,
     object_path,
+    secret_path,
     volume_path,
 )
 from lundock_common.limits import Pace
@@ -118,7 +119,7 @@ class FromCluster:
         return self.get(volume_path(name))
 
     def secret(self, namespace: str, name: str) -> Document | None:
-        return self.get(object_path(namespace, "secrets", name))
+        return self.get(secret_path(namespace, name))
 
     def service(self, namespace: str, name: str) -> Document | None:
         return self.get(object_path(namespace, "services", name))

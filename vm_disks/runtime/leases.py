@@ -21,8 +21,8 @@ from lundock_common.kubernetes_api import (
     KubernetesError,
     NotFound,
     Refused,
-    object_path,
-    objects_path,
+    lease_path,
+    leases_path,
 )
 from vm_disks.errors import ClusterError, LeaseHeld
 from vm_disks.model import ClaimSource, Disk, VmSpec
@@ -110,12 +110,12 @@ class Leases:
 
     def _create(self, claim: str) -> bool:
         lease = self._lease(lease_name(claim), claim)
-        path = objects_path(self.namespace, "leases", LEASE_GROUP)
+        path = leases_path(self.namespace)
         return self._call("create", claim, lambda: self._kube.create(path, lease)) is not None
 
     def _take_over(self, claim: str, volume: str | None, runs: Callable[[str], bool], *, force: bool) -> bool:
         name = lease_name(claim)
-        path = object_path(self.namespace, "leases", name, LEASE_GROUP)
+        path = lease_path(self.namespace, name)
         lease = self._call("read", claim, lambda: self._kube.get(path))
         if lease is None:  # released in between
             return False
@@ -141,7 +141,7 @@ class Leases:
         Raises:
             ClusterError: the Lease can't be read or deleted.
         """
-        path = object_path(self.namespace, "leases", lease_name(claim), LEASE_GROUP)
+        path = lease_path(self.namespace, lease_name(claim))
         lease = self._call("read", claim, lambda: self._kube.get(path))
         if lease is None or _holder(lease) != str(self.holder):
             return

@@ -205,7 +205,7 @@ def test_a_deleted_secret_comes_back_within_a_resync(stage: Stage) -> None:
     before = stage.secret(pv)
     assert before is not None
     meta = before["metadata"]
-    stage.kube.delete(f"{kubernetes_api.secrets_path(meta['namespace'])}/{meta['name']}")
+    stage.kube.delete(kubernetes_api.secret_path(meta["namespace"], meta["name"]))
     eventually(lambda: (s := stage.secret(pv)) is not None and s["data"] == before["data"], "the secret to be back", 30)
 
 
